@@ -6,6 +6,7 @@ node-3  pods 1450 -- flannel.1 1450 -- eth0 1500 ====+
 """
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,6 +23,10 @@ pytestmark = [pytest.mark.lab, pytest.mark.timeout(600), pytest.mark.usefixtures
 MIXED = Scene(
     name="apart", summary="", nodes=nodes(3, 2, Nic(mtu=9000)), cni=Canal(era="C", mtu=1450), version="v1.28.12"
 ).with_nics("node-3", Nic(mtu=1500))
+BETWEEN = Scene(
+    name="between", summary="", nodes=nodes(3, 2, Nic(mtu=9000)), cni=Canal(era="C", mtu=1450), version="v1.28.12"
+).with_nics("node-2", Nic(mtu=4000))
+BETWEEN = BETWEEN.with_nics("node-3", Nic(mtu=1500))
 PODS = {"pod-1a": 8950, "pod-1b": 8950, "pod-2a": 8950, "pod-2b": 8950, "pod-3a": 1450, "pod-3b": 1450}
 COULD_HAVE_MORE = "MTU106 note: node node-3, eth0"
 LOSE_THEIR_OWN = "MTU145 warning: nodes node-1 and node-2, flannel.1"
@@ -177,3 +182,53 @@ def test_the_way_out_apart(cluster: Cluster) -> None:
 
     cluster.rollback()
     cluster.settle(AS_IT_WAS)
+
+
+def without_node_2(plan: Path) -> Path:
+    """Take node-2 out of a saved plan: to whoever carries it out, that node has joined meanwhile."""
+    whole = json.loads(plan.read_text())
+    for live in (step for step in whole["steps"] if step["type"] == "live"):
+        live["nodes"] = [to for to in live["nodes"] if to["node"] != "node-2"]
+        for to in live["nodes"]:
+            to["networkMtus"] = [one for one in to["networkMtus"] if one["mtu"] < 3950]
+    plan.write_text(json.dumps(whole))
+    return plan
+
+
+@pytest.mark.parametrize("cluster", [BETWEEN], indirect=True)
+def test_a_node_that_joins_between_two_sizes_has_its_own(cluster: Cluster, tmp_path: Path) -> None:
+    """A NIC of 4000, which VXLAN leaves 3950 of, between pods of 8950 and of 1450."""
+    saved = tmp_path / "plan.json"
+    until(lambda: len(json.loads(cluster.run("plan", "--per-node", "-o", "json").out)["pools"]) == 3)
+    assert cluster.run("plan", "--per-node", "--out", saved).code == 0
+    ended = cluster.apply(str(without_node_2(saved)))  # which takes it in while it is carried out
+    assert ended.code == 0, ended.err
+    assert cluster.healthy().current == [1450, 3950, 8950]
+    assert cluster.plan().lines == []
+    assert send(cluster, "pod-1a", "pod-2a", 3941, 3960) == {"sent": 10, "refused": 10, "answered": 10}
+    assert send(cluster, "pod-2a", "pod-3a", 1441, 1460) == {"sent": 10, "refused": 10, "answered": 10}
+
+    # As one that joins afterwards: nothing is asked of it, and its pods are as they were born.
+    cluster.kube.merge(f"{NODE_MTUS}/node-2", {"spec": None})
+    until(lambda: not applied(cluster, "node-2"))
+    for pod in ("pod-2a", "pod-2b"):
+        cluster.ip(pod, "route", "flush", "proto", "109")
+    cluster.settle(["MTU132 error: node node-2"])
+    assert cluster.plan().lines == ["live"]
+    extended = cluster.run("apply", "--yes")
+    assert extended.code == 0, extended.err
+    assert cluster.healthy().current == [1450, 3950, 8950]
+    assert cluster.plan().lines == []
+    again = cluster.run("apply", saved, "--yes")  # of which more is in force by now
+    assert (again.code, again.out.startswith("✓ Nothing to do")) == (0, True), again.err
+
+    # A NIC that says more than its switch carries: what is measured first, stops it, and nothing is changed.
+    cluster.ip("node-3", "link", "set", "eth0", "mtu", "9000")
+    until(lambda: "live" in cluster.plan().lines)
+    refused = cluster.run("apply", "--yes")
+    assert (refused.code, "does not carry this plan" in refused.err) == (8, True), refused.err
+    assert [cluster.links(f"pod-{number}a")["eth0"] for number in (1, 2, 3)] == [8950, 3950, 1450]
+    cluster.ip("node-3", "link", "set", "eth0", "mtu", "1500")
+    assert cluster.healthy().current == [1450, 3950, 8950]
+    cluster.rollback()
+    assert {cluster.links(f"pod-{number}a")["eth0"] for number in (1, 2, 3)} == {1450}

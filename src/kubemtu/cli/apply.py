@@ -189,7 +189,7 @@ async def _begun(api: "kube_api.Api", options: ApplyOptions, pinned: "kube_mtu.M
 
 
 async def _extended(api: "kube_api.Api", held: "kube_mtu.Migration", options: ApplyOptions) -> str | None:
-    """Carry out a change that is in force once more, on nodes that joined since, too; None when there are none.
+    """Carry out a change that is in force once more, with what is due by now; None when nothing is.
 
     Raises UsageError when something else is asked for: nothing is begun beside it.
     """
@@ -221,13 +221,11 @@ async def _extended(api: "kube_api.Api", held: "kube_mtu.Migration", options: Ap
         return None
     if other := apart.outgrown(held.plan, change.plan):
         raise errors.UsageError(f"{other}: {migrations.in_force_sentence(held)}; then `kubemtu apply` makes it anew")
-    wrapping.aside(
-        f"{held.name} is in force; it is carried out once more, on nodes that joined since, too.", options.output_format
-    )
+    wrapping.aside(f"{held.name} is in force; it is carried out once more, with what is due.", options.output_format)
     if change.plan.steps and options.output_format == "text":
         terminal.echo(planning.text(change.plan, change.topology, wrapping.width()))
     planning.confirm("Carry it out once more?", yes=options.yes)
-    await force.extend(api, held)
+    await force.extend(api, held, change.plan)
     return held.name
 
 

@@ -96,7 +96,7 @@ def plan(
                 *beside.remains(found),
             ),
             warnings=(
-                *notes.refused(found, made, same=same is not None),
+                *notes.in_force(found, made, same=same is not None),
                 *made.warnings,
                 *within.warnings(found, aim),
                 *beside.warnings(found),

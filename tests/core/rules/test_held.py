@@ -48,8 +48,8 @@ def small(name: str = "n3", *, joined: bool = False, nic: int = 1500) -> net.Nod
     return msgspec.structs.replace(example.node(name, nic=nic, tunnel=1450, pods=1), held=held)
 
 
-def cluster(*nodes: net.NodeObservation, held: bool = True) -> Snapshot:
-    made = networked(example.story(1450, nodes), {})
+def cluster(*nodes: net.NodeObservation, held: bool = True, configured: int = 1450) -> Snapshot:
+    made = networked(example.story(configured, nodes), {})
     return msgspec.structs.replace(made, objects=(*made.objects, IN_FORCE)) if held else made
 
 
@@ -201,6 +201,14 @@ def test_a_node_that_joined_with_less_than_any_size_in_force_comes_in_by_another
     assert {each.code for each in told} == {"MTU119", "MTU132"}
     (key,) = (each for each in told if each.code == "MTU119")
     assert key.remedy.endswith("`kubemtu apply` leaves that as it is: `kubemtu rollback` comes first.")
+
+
+def test_apply_is_a_remedy_where_it_takes_the_change_in_force_further() -> None:
+    """The configuration was put back to 1400, which MTU103 tells of: `apply` brings it there again."""
+    told = found(cluster(big("n1", ALL_OF_IT), big("n2", ALL_OF_IT), small(), configured=1400))
+    remedies = [one.remedy for one in told if one.code in {"MTU103", "MTU119"}]
+    assert any("`kubemtu apply`" in one for one in remedies)
+    assert not any("leaves that as it is" in one for one in remedies)
 
 
 def test_pods_of_a_node_without_an_agent_are_right_where_what_they_send_fits() -> None:

@@ -8,7 +8,7 @@ from tests.support import example
 from tests.support.pools import networked
 
 from kubemtu.core import net
-from kubemtu.core.change import plan, storage
+from kubemtu.core.change import extension, plan, storage
 from kubemtu.core.objects import Object
 from kubemtu.core.planning import apart
 from kubemtu.core.snapshot import Snapshot
@@ -106,7 +106,9 @@ def outcome(snapshot: Snapshot, flags: Flags) -> str:
     made, found = decide.plan(snapshot, flags.mtu, flags.nic_mtu, flags.asked)
     same = decide.in_force(found, flags.mtu, flags.nic_mtu, flags.asked)
     waits = any("is in force: `kubemtu apply` refuses this plan" in one for one in made.warnings)
+    part = any("is in force: `kubemtu apply` carries this out as part of it" in one for one in made.warnings)
     assert waits == (bool(made.steps) and not same)
+    assert part == (bool(made.steps) and same)
     return REFUSED if not same else DONE if not made.steps else "steps"
 
 
@@ -179,29 +181,63 @@ def test_what_is_asked_for_again(first: Flags, nics: tuple[int, ...], second: Fl
     assert outcome(carried_out(before, planned(before, first)), second) == expected
 
 
-SMALLER = example.node("n4", nic=1500)
-
-
 @pytest.mark.parametrize(
-    ("first", "nics", "said"),
+    ("first", "nics", "joined", "said"),
     [
-        (BOTH, ALIKE, "node n4 leaves pods 1450, and the change gives none less than 8950"),
-        (EGRESS, ALIKE, "node n1 leaves pods 1450 now, and 8950 when the change was made"),
-        (BOTH, MIXED, ""),
+        (BOTH, ALIKE, 1500, "node n4 leaves pods 1450, and the change gives none less than 8950"),
+        (EGRESS, ALIKE, 1500, "node n1 leaves pods 1450 now, and 8950 when the change was made"),
+        (BOTH, MIXED, 1500, ""),
+        (BOTH, MIXED, 4000, ""),  # between two sizes
+        (BOTH, MIXED, 9216, ""),  # above all
     ],
     ids=str,
 )
-def test_a_node_that_joined_is_given_one_of_the_sizes_that_there_are(
-    first: Flags, nics: tuple[int, ...], said: str
+def test_a_node_that_joined_is_given_what_its_nic_leaves_if_that_is_no_less_than_any_has(
+    first: Flags, nics: tuple[int, ...], joined: int, said: str
 ) -> None:
-    """`kubemtu plan` says what `apply` will do: carry it out once more, or refuse."""
+    """`kubemtu plan` says what `apply` will do: carry it out once more, or refuse; and once it has, nothing is left."""
     before = cluster(*nics)
     record = planned(before, first)
-    made, found = decide.plan(carried_out(before, record, SMALLER))
+    node = example.node("n4", nic=joined)
+    snapshot = carried_out(before, record, node)
+    made, found = decide.plan(snapshot)
     assert made.steps
     assert apart.outgrown(record, made) == said
     assert any("`kubemtu apply` refuses this plan" in one for one in made.warnings) == bool(said)
     assert apart.in_force(found).options == (" --per-node" if first.per_node else "") + " --egress-mtu 1500"
+    if not said:
+        whole = extension.extended(record, made)
+        sizes = {to.node: to.pod_mtu for step in whole.steps if isinstance(step, plan.Live) for to in step.nodes}
+        assert sizes == {"n1": 8950, "n2": 8950, "n3": 1450, "n4": joined - 50}
+        assert decide.plan(carried_out(snapshot, whole))[0].steps == ()
+        assert force.carries_out(whole, record, ())  # the plan that was saved at first is still what is in force
+
+
+def test_a_nic_that_carries_more_since_is_taken_there_where_each_node_has_its_own_size() -> None:
+    """But one that carries less has left pods with too much, and that is another change."""
+    before = cluster(*MIXED)
+    record = planned(before, BOTH)
+    for nics, node, said in (
+        ((9000, 9000, 4000), "n3", ""),
+        ((9000, 4000, 1500), "n2", "node n2 leaves pods 3950 now, and 8950 when the change was made"),
+    ):
+        made, found = decide.plan(renewed(carried_out(before, record), nics))
+        assert apart.outgrown(record, made) == said
+        assert any("`kubemtu apply` refuses this plan" in one for one in made.warnings) == bool(said)
+        sizes = {to.node: to.pod_mtu for step in made.steps if isinstance(step, plan.Live) for to in step.nodes}
+        assert sizes[node] == 3950
+        assert found.led_further == (not said)
+
+
+def renewed(snapshot: Snapshot, nics: tuple[int, ...]) -> Snapshot:
+    """The same cluster with other NICs; tunnels stay as they were made."""
+
+    def nic(seen: net.NodeObservation, mtu: int) -> net.NodeObservation:
+        links = (msgspec.structs.replace(one, mtu=mtu) if one.name == "eth0" else one for one in seen.links)
+        ways = (msgspec.structs.replace(way, mtu=mtu) for way in seen.uplinks)
+        return msgspec.structs.replace(seen, links=tuple(links), uplinks=tuple(ways))
+
+    return msgspec.structs.replace(snapshot, nodes=tuple(map(nic, snapshot.nodes, nics)))
 
 
 def test_a_record_of_an_older_kubemtu_does_not_keep_what_was_asked_for() -> None:

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import msgspec
 import pytest
-from tests.support.change.cluster import MIGRATIONS, NODE_MTUS, Cluster, cluster
+from tests.support.change.cluster import CONFIGS, MIGRATIONS, NODE_MTUS, Cluster, cluster
 from tests.support.change.pods import born
 from tests.support.labs import until
 
@@ -91,7 +91,7 @@ def test_it_stays_until_it_is_taken_back(lab: Cluster, tmp_path: Path) -> None:
         standing = await migrations.in_force(api)
         assert standing is not None
         found = await force.newcomers(api, standing)
-        await force.extend(api, standing)
+        await force.extend(api, standing, msgspec.structs.replace(standing.plan, steps=()))
         outcome = await act.carry_out(api, standing.name)
         assert messages.HELD in outcome.verified
         again = await migrations.in_force(api)
@@ -135,6 +135,85 @@ def test_the_same_that_is_asked_for_again_is_nothing_to_do(lab: Cluster) -> None
         said = ended.out.startswith("✓ Nothing to do") if code == 0 else "is in force" in ended.err
         assert (words, ended.code, said) == (words, code, True), ended.out + ended.err
     lab.done("rollback", "--yes")
+    lab.forget_migrations()
+
+
+PUT_BACK: dict[str, object] = {"data": {"veth_mtu": "1450"}}
+CONFIG = CONFIGS["canal"]
+
+
+@pytest.mark.lab
+@pytest.mark.netns
+@pytest.mark.parametrize("restarted", [False, True], ids=["and restarted nothing", "and restarted the CNI's pods"])
+def test_a_configuration_that_somebody_has_put_back_is_brought_there_again(lab: Cluster, *, restarted: bool) -> None:
+    before = lab.picture()
+    lab.done("apply", "--egress-mtu", "1500", "--yes")
+    lab.kube.merge(CONFIG, PUT_BACK)
+    if restarted:
+        annotations = {"kubectl.kubernetes.io/restartedAt": "2026-01-01T00:00:00Z"}
+        body: dict[str, object] = {"spec": {"template": {"metadata": {"annotations": annotations}}}}
+        lab.kube.merge("/apis/apps/v1/namespaces/kube-system/daemonsets/canal", body)
+        until(lambda: conflists(lab) == [1450, 1450])
+    shown = lab.done("plan").out
+    assert "edit ConfigMap kube-system/canal-config, data.veth_mtu: new pods get 8950" in shown
+    assert "is in force: `kubemtu apply` carries this out as part of it" in " ".join(shown.split())
+    again = lab.done("apply", "--egress-mtu", "1500", "--yes")
+    assert "ConfigMap kube-system/canal-config: veth_mtu: 1450 → 8950" in again.out
+    assert "pods restarted, all are ready" in again.out
+    assert "PinPods" not in again.out  # no running pod has lost anything
+    assert lab.config()["veth_mtu"] == "8950"
+    until(lambda: conflists(lab) == [8950, 8950])
+    until(lambda: json.loads(lab.done("plan", "-o", "json").out)["steps"] == [])
+    (held,) = lab.migrations()
+    assert held["status"]["progress"] | {"finished": True, "held": True} == held["status"]["progress"]  # type: ignore[operator]  # JSON
+    assert "to be carried out once more, with its configuration" in json.dumps(held["status"]["journal"])
+    lab.done("rollback", "--yes")
+    assert lab.comes_to(before) == ""
+    lab.forget_migrations()
+
+
+def conflists(lab: Cluster) -> list[object]:
+    """What new pods get by each node's file, as `check` shows it."""
+    return [node["conflistMtu"] for node in json.loads(lab.run("check", "-o", "json").out)["nodes"]]
+
+
+@pytest.mark.lab
+@pytest.mark.netns
+@pytest.mark.parametrize("line", ["veth_mtu: 1450 → 8950", "[3/3] restart"])
+@pytest.mark.parametrize("forward", [True, False], ids=["carried on", "taken back"])
+def test_a_driver_that_is_killed_while_it_brings_a_configuration_there_again(
+    lab: Cluster, line: str, *, forward: bool
+) -> None:
+    before = lab.picture()
+    lab.done("apply", "--egress-mtu", "1500", "--yes")
+    lab.kube.merge(CONFIG, PUT_BACK)
+    command = lab.start("apply", "--yes")
+    command.until_says(line)
+    command.kill()
+    command.wait()
+    if forward:
+        lab.done("apply", "--yes")
+        (held,) = lab.migrations()
+        assert held["status"]["progress"]["held"]  # type: ignore[index]  # JSON
+        assert lab.config()["veth_mtu"] == "8950"
+        until(lambda: conflists(lab) == [8950, 8950])
+    lab.done("rollback", "--yes")
+    assert lab.comes_to(before) == ""
+    lab.forget_migrations()
+
+
+@pytest.mark.lab
+@pytest.mark.netns
+def test_a_tunnel_that_has_lost_its_size_gets_it_again(lab: Cluster) -> None:
+    before = lab.picture()
+    lab.done("apply", "--egress-mtu", "1500", "--yes")
+    lab.lab.exec("node-1", ["ip", "link", "set", "flannel.1", "mtu", "1450"])
+    until(lambda: json.loads(lab.done("plan", "-o", "json").out)["steps"] != [])
+    assert "in force until `kubemtu rollback`" in lab.done("apply", "--yes").out
+    assert lab.lab.mtu("node-1", "flannel.1") == 8950
+    until(lambda: json.loads(lab.done("plan", "-o", "json").out)["steps"] == [])
+    lab.done("rollback", "--yes")
+    assert lab.comes_to(before) == ""
     lab.forget_migrations()
 
 
@@ -200,6 +279,31 @@ def test_a_node_that_joined_is_of_the_size_that_its_nic_carries_and_others_send_
     assert force.unplaced(found, POOLS) == ""
 
 
+def test_a_node_that_joined_between_two_sizes_has_its_own_and_sends_the_small_no_more_than_they_take() -> None:
+    """Were it one of the small, what it sends by its own tunnel would be too much for them, and stop the change."""
+    found = targets.present(POOLS, {"n3": seen("n3", 4000, "192.168.77.3")}, NETWORKS)
+    assert {name: one.pod_mtu for name, one in found.items()} == {"n1": 8950, "n2": 1450, "n3": 3950}
+    assert found["n3"].network_mtus == TOWARDS_2
+    towards_3 = [
+        net.NetworkMtu(network=network, mtu=mtu) for network, mtu in (("10.42.3.0/24", 3950), ("192.168.77.3/32", 4000))
+    ]
+    assert found["n1"].network_mtus == (*TOWARDS_2, *towards_3)
+    assert found["n2"].network_mtus == ()
+
+
+def test_the_way_out_of_a_node_that_joined_between_two_sizes_is_that_of_the_others() -> None:
+    inside = net.NetworkMtu(network="10.42.0.0/16", mtu=8950)
+    large = msgspec.structs.replace(POOLS.nodes[0], network_mtus=(inside, *TOWARDS_2), default_route_mtu=1500)
+    step = msgspec.structs.replace(POOLS, nodes=(large, POOLS.nodes[1]))
+    found = targets.present(step, {"n3": seen("n3", 4000, "192.168.77.3")}, NETWORKS)["n3"]
+    assert found.default_route_mtu == 1500
+    assert found.network_mtus == (net.NetworkMtu(network="10.42.0.0/16", mtu=3950), *TOWARDS_2)
+    # A way out that takes all that its pods send needs no route of its own, and then nothing inside does.
+    wide = msgspec.structs.replace(step, nodes=(msgspec.structs.replace(large, default_route_mtu=5000), POOLS.nodes[1]))
+    found = targets.present(wide, {"n3": seen("n3", 4000, "192.168.77.3")}, NETWORKS)["n3"]
+    assert (found.default_route_mtu, found.network_mtus) == (None, TOWARDS_2)
+
+
 def test_where_pods_have_other_addresses_a_smaller_node_that_joined_stops_the_change() -> None:
     elsewhere = NETWORKS | {"n1": ("10.99.1.0/24",)}  # Node.spec.podCIDRs, of which this CNI takes nothing
     found = targets.present(POOLS, {"n3": seen("n3", 1500, "192.168.77.3")}, elsewhere)
@@ -254,28 +358,3 @@ def test_the_condition_says_that_it_is_in_force() -> None:
     found = records.complete(undo.Progress(step=1, finished=True, held=True), (), "2026-01-01T00:00:00Z")
     assert (found.status, found.reason) == ("True", "Applied")
     assert found.message == "the plan is carried out, and in force: agents keep what it made"
-def test_a_node_that_joined_between_two_sizes_has_its_own_and_sends_the_small_no_more_than_they_take() -> None:
-    """Were it one of the small, what it sends by its own tunnel would be too much for them, and stop the change."""
-    found = targets.present(POOLS, {"n3": seen("n3", 4000, "192.168.77.3")}, NETWORKS)
-    assert {name: one.pod_mtu for name, one in found.items()} == {"n1": 8950, "n2": 1450, "n3": 3950}
-    assert found["n3"].network_mtus == TOWARDS_2
-    towards_3 = [
-        net.NetworkMtu(network=network, mtu=mtu) for network, mtu in (("10.42.3.0/24", 3950), ("192.168.77.3/32", 4000))
-    ]
-    assert found["n1"].network_mtus == (*TOWARDS_2, *towards_3)
-    assert found["n2"].network_mtus == ()
-
-
-def test_the_way_out_of_a_node_that_joined_between_two_sizes_is_that_of_the_others() -> None:
-    inside = net.NetworkMtu(network="10.42.0.0/16", mtu=8950)
-    large = msgspec.structs.replace(POOLS.nodes[0], network_mtus=(inside, *TOWARDS_2), default_route_mtu=1500)
-    step = msgspec.structs.replace(POOLS, nodes=(large, POOLS.nodes[1]))
-    found = targets.present(step, {"n3": seen("n3", 4000, "192.168.77.3")}, NETWORKS)["n3"]
-    assert found.default_route_mtu == 1500
-    assert found.network_mtus == (net.NetworkMtu(network="10.42.0.0/16", mtu=3950), *TOWARDS_2)
-    # A way out that takes all that its pods send needs no route of its own, and then nothing inside does.
-    wide = msgspec.structs.replace(step, nodes=(msgspec.structs.replace(large, default_route_mtu=5000), POOLS.nodes[1]))
-    found = targets.present(wide, {"n3": seen("n3", 4000, "192.168.77.3")}, NETWORKS)["n3"]
-    assert (found.default_route_mtu, found.network_mtus) == (None, TOWARDS_2)
-
-

@@ -31,10 +31,17 @@ class EditValue(msgspec.Struct, frozen=True, kw_only=True, rename="camel", tag="
     """What for."""
     creates: bool = False
     """True where the object itself is made, or deleted on the way back."""
+    found: objects.Value = None
+    """What an earlier run of the same change has written, and may stand there instead of `before`; null: nothing."""
+
+    @property
+    def over_found(self) -> "EditValue":
+        """The edit that starts from what an earlier run of the same change has written."""
+        return msgspec.structs.replace(self, before=self.found, found=None, creates=False)
 
     def undo(self) -> "EditValue":
         """Return the edit that takes this one back, byte for byte."""
-        return msgspec.structs.replace(self, before=self.after, after=self.before, why=f"undo: {self.why}")
+        return msgspec.structs.replace(self, before=self.after, after=self.before, found=None, why=f"undo: {self.why}")
 
     def made(self) -> dict[str, object]:
         """Return the whole object that is made, or was, where the edit creates one."""
@@ -59,7 +66,8 @@ class Rollout(msgspec.Struct, frozen=True, kw_only=True, rename="camel", tag="ro
     mtu: int | None = None
     """What must stand in it, in bytes."""
     held: tuple[int | None, ...] = ()
-    """What stands in it now, over all nodes; the way back looks for that, where it is one number."""
+    """What stands in it now, over all nodes, where that is what is configured; the way back looks for it, where it is
+    one number."""
     rendered: "Rendering | None" = None
     """What an operator must have rendered first from what was edited; null: nothing is waited for."""
 

@@ -27,6 +27,7 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     finished: bool = False
     held: bool = False  # finished, and in force: agents keep what it made, until it is taken back
     epoch: int = 0
+    configuring: int = 0  # all steps are done, and those of the configuration are taken once more since this epoch
     locked_before: dict[str, int] = {}  # how many routes of a node were locked before, and pods small for IPv6 alone
 
     @property
@@ -55,6 +56,8 @@ def turn(progress: Progress, steps: Sequence[plan.Step]) -> Progress:
     if progress.direction == "backward":
         return progress
     turned_step, turned_phase = (-1, None) if progress.untouched else (progress.step, progress.phase)
+    if progress.finished:  # whatever was added to its plan since is not behind that
+        turned_step = len(steps)
     if turned_step > 0 and turned_phase is None and not progress.begun:
         turned_step -= 1
         last = steps[turned_step : turned_step + 1]

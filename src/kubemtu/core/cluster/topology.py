@@ -223,6 +223,16 @@ class Topology(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         found = {one.pod_mtu: one for node in self.nodes if (one := self.held(node)) is not None}
         return tuple(found.values())
 
+    @functools.cached_property
+    def led_further(self) -> bool:
+        """True when `kubemtu apply` carries out what is due on every node, also while a change is in force."""
+        if not self.held_by:
+            return True
+        return all(
+            node.inner is None or ((due := self.due(node)) is not None and due.pod_mtu <= node.inner)
+            for node in self.nodes
+        )
+
     def room(self, node: Node) -> int | None:
         """Return what packets of a node's pods may have, in bytes: as much as the path between all nodes carries.
 

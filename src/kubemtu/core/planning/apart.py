@@ -131,18 +131,24 @@ def asked_by(planned: Plan) -> Asked:
 def outgrown(old: Plan, new: Plan) -> str:
     """Say which node a plan that was once made does not suit any more; empty: it suits them all.
 
-    A NIC has changed since, or that of a node that joined leaves less than any size of that plan.
+    A NIC carries less since, or that of a node that joined leaves less than any size of that plan. Where each node has
+    its own size, more is no matter: that node is taken there.
     """
     before, now = (
         {to.node: to.pod_mtu for step in made.steps if isinstance(step, Live) for to in step.nodes}
         for made in (old, new)
     )
-    changed = [name for name, size in before.items() if now.get(name, size) != size]
+    changed = [name for name, size in before.items() if not suits(now.get(name, size), size, per_node=new.per_node)]
     if changed:
         return f"node {changed[0]} leaves pods {now[changed[0]]} now, and {before[changed[0]]} when the change was made"
     least = min(before.values(), default=0)
     below = [name for name, size in now.items() if name not in before and size < least]
     return f"node {below[0]} leaves pods {now[below[0]]}, and the change gives none less than {least}" if below else ""
+
+
+def suits(now: int, before: int, *, per_node: bool) -> bool:
+    """Say whether a change in force that gave a node's pods so much `before` can give them what they may have now."""
+    return now == before or (per_node and now > before)
 
 
 def resolved(topology: Topology, asked: Asked) -> Asked:

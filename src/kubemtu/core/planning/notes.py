@@ -6,7 +6,7 @@ from kubemtu.core import encap
 from kubemtu.core.change.plan import EditValue, Live, Plan, Step
 from kubemtu.core.cluster.cni_state import CniState
 from kubemtu.core.cluster.topology import Topology
-from kubemtu.core.planning.apart import Apart
+from kubemtu.core.planning.apart import Apart, suits
 from kubemtu.core.text.wording import count, names
 
 
@@ -43,18 +43,26 @@ def remains(topology: Topology, aim: int, after: CniState | None, apart: Apart |
     return tuple(said)
 
 
-def refused(topology: Topology, made: Plan, *, same: bool) -> tuple[str, ...]:
-    """Say that `kubemtu apply` begins nothing else beside a change in force; empty where the plan is that one's.
+def in_force(topology: Topology, made: Plan, *, same: bool) -> tuple[str, ...]:
+    """Say what becomes of a plan while a change is in force: a part of that, or nothing; empty where none is.
 
-    `same`: what is in force is asked for. A node that leaves its pods another size now makes it another plan all the
-    same.
+    `same`: what is in force is asked for. A node that leaves its pods less now makes it another plan all the same.
     """
+    if not topology.held_by:
+        return ()
     held = {node.name: one.pod_mtu for node in topology.nodes if (one := topology.held(node)) is not None}
     targets = [to for step in made.steps if isinstance(step, Live) for to in step.nodes]
     least = min(held.values(), default=0)  # a node that joined is given one of the sizes that there are
-    fits = all(held[to.node] == to.pod_mtu if to.node in held else to.pod_mtu >= least for to in targets)
-    if not topology.held_by or (same and fits):
-        return ()
+    fits = all(
+        suits(to.pod_mtu, held[to.node], per_node=made.per_node) if to.node in held else to.pod_mtu >= least
+        for to in targets
+    )
+    if same and fits:
+        said = (
+            f"MTUMigration {topology.held_by} is in force: `kubemtu apply` carries this out as part of it, and `kubemtu"
+            " rollback` takes all of it back."
+        )
+        return (said,)
     said = (
         f"MTUMigration {topology.held_by} is in force: `kubemtu apply` refuses this plan until `kubemtu rollback` has"
         " taken that back."

@@ -153,17 +153,15 @@ def judge(topology: Topology) -> tuple[Finding, ...]:
             found.setdefault((finding.code, finding.place), finding)
     for finding in of_rules:
         found.setdefault((finding.code, finding.place), finding)
-    return tuple(
-        _until_taken_back(_by_the_same_path(finding, topology.option), topology.held_by) for finding in found.values()
-    )
+    return tuple(_until_taken_back(_by_the_same_path(finding, topology.option), topology) for finding in found.values())
 
 
-def _until_taken_back(finding: Finding, held_by: str) -> Finding:
-    """Say what comes first where `kubemtu apply` is the remedy, and would carry out nothing but a change in force."""
-    if not held_by or finding.code not in CONFIGURED or "`kubemtu " not in finding.remedy:
+def _until_taken_back(finding: Finding, topology: Topology) -> Finding:
+    """Say what comes first where `kubemtu apply` is the remedy, and does not do that under a change in force."""
+    if topology.led_further or finding.code not in CONFIGURED or "`kubemtu " not in finding.remedy:
         return finding
-    first = f" While MTUMigration {held_by} is in force, `kubemtu apply` leaves that as it is: `kubemtu rollback` comes"
-    return msgspec.structs.replace(finding, remedy=f"{finding.remedy}{first} first.")
+    standing = f"While MTUMigration {topology.held_by} is in force, `kubemtu apply` leaves that as it is"
+    return msgspec.structs.replace(finding, remedy=f"{finding.remedy} {standing}: `kubemtu rollback` comes first.")
 
 
 def _by_the_same_path(finding: Finding, option: str) -> Finding:

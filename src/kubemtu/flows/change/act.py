@@ -8,7 +8,7 @@ any line: it counts one epoch further, and neither the API nor an agent obeys an
 import msgspec
 
 from kubemtu.core import errors
-from kubemtu.core.change import plan, undo
+from kubemtu.core.change import migration, plan, undo
 from kubemtu.flows.agents import events
 from kubemtu.flows.agents.nodes import AgentWatch
 from kubemtu.flows.change import driver, messages, preconditions, relief, verify
@@ -71,7 +71,7 @@ class Migrator:
                 return await self._relieved()
             await self._go_on(unproven=unproven)
         if self._run.extends:
-            await self._extend()
+            await self._extend(unproven=unproven)
         verdict = await self._checks.prove(live) if live is not None and self._run.forward else None
         verified = await self._checks.verify(self._run.last_live)
         remains = self._run.plan.remains if self._run.forward else self._unknown()
@@ -94,12 +94,54 @@ class Migrator:
             remains=(*remains, *self._run.left),
         )
 
-    async def _extend(self) -> None:
-        """Lead the nodes through the last live step once more, from the phase that stands there."""
+    async def _extend(self, *, unproven: bool) -> None:
+        """Lead the nodes through the last live step once more, from the phase that stands there; configure then.
+
+        Nobody waits for the latter: agents give newborn pods what is in force, whatever that was put back to.
+        """
         last = self._run.last_live
         assert last is not None, "nothing is in force without a live step"
+        if not self._run.progress.begun:
+            await self._fits(last, unproven=unproven)
+            await self._run.record.note(msgspec.structs.replace(self._run.progress, begun=True), "begin once more")
         self._run.note(await self._phases.lead(last))
-        await self._run.record.note(msgspec.structs.replace(self._run.progress, phase=None), "extended")
+        if self._run.progress.configuring:
+            for number, step in enumerate(self._run.steps):
+                if not isinstance(step, plan.Live):
+                    await self._once_more(number, step)
+        ended = msgspec.structs.replace(self._run.progress, phase=None, begun=False, configuring=0)
+        await self._run.record.note(ended, "extended")
+
+    async def _fits(self, last: plan.Live, *, unproven: bool) -> None:
+        """See that the network carries what nodes are led to; where it does not, the change is in force as before."""
+        there = self._run.progress
+        if there.phase is migration.Phase.SETTLE:
+            return
+        try:
+            await self._run.nodes.look_who_left()
+            await self._checks.survey(last, unproven=unproven)
+        except kube_errors.DrivenElsewhere:
+            raise
+        except errors.KubemtuError:
+            as_before = msgspec.structs.replace(there, finished=True, held=True, phase=None, configuring=0)
+            await self._run.record.note(as_before, "in force as before; nothing was changed")
+            raise
+
+    async def _once_more(self, number: int, step: plan.EditValue | plan.Rollout) -> None:
+        """Take a step of the configuration that was taken before; what is so already is left so."""
+        line = self._headline(number, step)
+        await self._run.record.note(self._run.progress, f"begin once more: {line}")
+        result = await self._run.nodes.retry.call(
+            lambda: self.edit(step) if isinstance(step, plan.EditValue) else self.roll_out(step, number)
+        )
+        await self._run.record.note(self._run.progress, f"done: {line}: {result}")
+        self._run.tell(events.Event(kind="done", text=result, step=number))
+
+    def _headline(self, number: int, step: plan.Step) -> str:
+        """Tell which step begins, and return its line."""
+        line = messages.headline(step)
+        self._run.tell(events.Event(kind="step", text=f"[{number + 1}/{len(self._run.steps)}] {line}", step=number))
+        return line
 
     def _unknown(self) -> tuple[str, ...]:
         """Return a sentence of a node for each thing that an undo leaves, because nobody recorded what it was."""
@@ -134,7 +176,7 @@ class Migrator:
         try:
             if pinned and live is not None and self._run.forward and isinstance(before, plan.Live):
                 await self._checks.survey(live, unproven=unproven, pinned=True)
-            await self.take(self._run.steps[self._run.progress.step], len(self._run.steps))
+            await self.take(self._run.steps[self._run.progress.step])
         except kube_errors.DrivenElsewhere:
             raise
         except (errors.Surprise, errors.Conflict) as stopped:
@@ -171,17 +213,16 @@ class Migrator:
 
     # Steps
 
-    async def take(self, step: plan.Step, of: int) -> None:
+    async def take(self, step: plan.Step) -> None:
         """Do the step under way, verify it, and move on to the next."""
         number = self._run.progress.step
-        line = messages.headline(step)
-        self._run.tell(events.Event(kind="step", text=f"[{number + 1}/{of}] {line}", step=number))
+        line = self._headline(number, step)
         await self._run.record.note(msgspec.structs.replace(self._run.progress, begun=True), f"begin: {line}")
         match step:
             case plan.EditValue():
                 result = await self._run.nodes.retry.call(lambda: self.edit(step))
             case plan.Rollout():
-                result = await self._run.nodes.retry.call(lambda: self.roll_out(step))
+                result = await self._run.nodes.retry.call(lambda: self.roll_out(step, number))
             case plan.Live():
                 result = await self._phases.lead(step)
         done = msgspec.structs.replace(self._run.progress, step=number + 1, phase=None, begun=False)
@@ -190,15 +231,17 @@ class Migrator:
 
     async def edit(self, step: plan.EditValue) -> str:
         """Change one value, and say how."""
-        already = await preconditions.stands(self._run.api, step) == "after"
+        stands = await preconditions.stands(self._run.api, step)
+        step = step.over_found if stands == "found" else step
         await write.edit(self._run.api, step)
-        return messages.edited(step, already=already)
+        return messages.edited(step, already=stands == "after")
 
-    async def roll_out(self, step: plan.Rollout) -> str:
+    async def roll_out(self, step: plan.Rollout, number: int) -> str:
         """Restart the CNI's pods, and wait until every observed node holds what they must have rendered."""
-        marker = f"{self._run.name}-{self._run.progress.direction}"
+        again = self._run.progress.configuring
+        marker = f"{self._run.name}-{self._run.progress.direction}" + (f"-{again}" if again else "")
         await verify.rendering(self._run.api, step)
-        counted = messages.Restart(self._run.tell, self._run.progress.step)
+        counted = messages.Restart(self._run.tell, number)
         result = await write.rollout(self._run.api, step, marker=marker, tell=counted.node, waiting=self._waiting)
         await self._run.nodes.look_who_left()
         try:

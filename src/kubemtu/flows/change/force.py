@@ -1,7 +1,7 @@
 """A change that has come to its end and stays in force: agents keep what it made, also for pods that are born later.
 
-While one is, no other is begun, for two would overrule each other on the same routes. The same plan may be applied
-again: nodes that joined since are brought to what it asks for.
+While one is, no other is begun, for two would overrule each other on the same routes. The same may be applied again:
+what is due by now becomes part of it, be it a node that joined or a configuration that somebody has put back.
 """
 
 from collections.abc import Collection, Mapping
@@ -9,12 +9,12 @@ from collections.abc import Collection, Mapping
 import msgspec
 
 from kubemtu.core import errors
-from kubemtu.core.change import migration, plan
+from kubemtu.core.change import extension, migration, plan
 from kubemtu.core.objects import NODES
 from kubemtu.core.text.wording import names as listed
 from kubemtu.flows.change import messages, migrations, preconditions
 from kubemtu.kube import api as kube_api
-from kubemtu.kube import mtu
+from kubemtu.kube import crd, mtu
 
 
 def refuse(held: mtu.Migration) -> None:
@@ -23,17 +23,28 @@ def refuse(held: mtu.Migration) -> None:
 
 
 def carries_out(standing: plan.Plan, saved: plan.Plan, without: Collection[str]) -> bool:
-    """Say whether a change is that of a saved plan, `without` some nodes; pins of the nodes' own traffic count not."""
-    return _of_pods(standing) == _of_pods(preconditions.leave_out(saved, without))
+    """Say whether a change does what a saved plan asks for, `without` some nodes, whatever it has taken in besides.
+
+    Pins of the nodes' own traffic count not.
+    """
+    saved = preconditions.leave_out(saved, without)
+    ours, theirs = plan.last_live(standing.steps), plan.last_live(saved.steps)
+    if ours is None or theirs is None or standing.per_node != saved.per_node:
+        return False
+    given = {to.node: to for to in ours.nodes}
+    alike = all(to.node in given and _gives(given[to.node], to) for to in theirs.nodes)
+    return alike and set(theirs.without) <= set(ours.without) and _values(saved) <= _values(standing)
 
 
-def _of_pods(planned: plan.Plan) -> plan.Plan:
-    steps = tuple(
-        msgspec.structs.replace(step, host_mtu=None, host_addresses=()) if isinstance(step, plan.Live) else step
-        for step in planned.steps
-        if not (isinstance(step, plan.Live) and step.only_hosts)
-    )
-    return msgspec.structs.replace(planned, steps=steps, remains=())
+def _gives(ours: plan.NodeTarget, theirs: plan.NodeTarget) -> bool:
+    """Say whether a node's pods get the same sizes by one target as by another, and by the other's routes."""
+    sizes = [(to.pod_mtu, to.device_mtu, to.default_route_mtu) for to in (ours, theirs)]
+    return sizes[0] == sizes[1] and set(theirs.network_mtus) <= set(ours.network_mtus)
+
+
+def _values(planned: plan.Plan) -> set[tuple[str, ...]]:
+    edits = (step for step in planned.steps if isinstance(step, plan.EditValue))
+    return {(str(edit.ref), repr(edit.path), repr(edit.after)) for edit in edits}
 
 
 async def newcomers(api: kube_api.Api, held: mtu.Migration) -> list[str]:
@@ -54,14 +65,31 @@ def _asks(desired: migration.Desired, held: mtu.Migration) -> bool:
     return desired.migration == held.name and not desired.restore
 
 
-async def extend(api: kube_api.Api, held: mtu.Migration) -> None:
-    """Want that change to be carried out once more, on the nodes that joined since, too.
+async def extend(api: kube_api.Api, held: mtu.Migration, due: plan.Plan) -> None:
+    """Want that change to be carried out once more, with what is `due`, and on the nodes that joined since.
 
-    Where there are some, all are pinned again while these change. Raises Conflict when somebody else drives.
+    Where nodes are to have anything else than by now, all are pinned again meanwhile. Raises Conflict when somebody
+    else drives, or an edit would meet what nobody has planned for, UsageError where no object can hold the plan.
     """
-    phase = migration.Phase.PIN_PODS if await newcomers(api, held) else migration.Phase.SETTLE
-    again = msgspec.structs.replace(held.progress, finished=False, held=False, phase=phase)
-    await mtu.advance(api, held.name, again, "to be extended to nodes that joined", expected=held.progress)
+    whole = extension.extended(held.plan, due)
+    config = bool(extension.configuration(due))
+    moves = plan.last_live(due.steps) is not None or await newcomers(api, held)
+    await preconditions.edits_fit(api, whole.steps)
+    await crd.install(api, only_absent=True)
+    if whole != held.plan:
+        migrations.storable(whole)
+        await mtu.set_plan(api, held.name, whole, held.direction)
+    # The plan first: whoever is killed in between has a change in force of which a little more is known.
+    again = msgspec.structs.replace(
+        held.progress,
+        finished=False,
+        held=False,
+        step=len(whole.steps),
+        phase=migration.Phase.PIN_PODS if moves else migration.Phase.SETTLE,
+        configuring=held.progress.epoch + 1 if config else 0,
+    )
+    what = "to be carried out once more" + (", with its configuration" if config else "")
+    await mtu.advance(api, held.name, again, what, expected=held.progress)
 
 
 def unplaced(targets: Mapping[str, plan.NodeTarget], step: plan.Live) -> str:

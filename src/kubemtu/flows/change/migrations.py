@@ -21,7 +21,7 @@ async def begin(api: kube_api.Api, planned: plan.Plan, direction: records.Direct
     Raises Conflict when what it edits is not any more what it was made for, and when another is begun at this moment,
     UsageError while another one is in force, and where no object of the API can hold the plan.
     """
-    _storable(planned)
+    storable(planned)
     if (held := await in_force(api)) is not None:
         raise errors.UsageError(in_force_sentence(held))
     await preconditions.edits_fit(api, planned.steps)
@@ -38,7 +38,8 @@ async def begin(api: kube_api.Api, planned: plan.Plan, direction: records.Direct
     return name
 
 
-def _storable(planned: plan.Plan) -> None:
+def storable(planned: plan.Plan) -> None:
+    """Raise UsageError where no object of the API can hold the plan."""
     if said := storage.too_large(planned):
         raise errors.UsageError(said)
 
@@ -118,7 +119,7 @@ async def give_another_plan(
     Pins may go to any size around devices that stay as they are. Raises UsageError where the new plan needs none, or
     where no object of the API can hold it, and Conflict when somebody else drives.
     """
-    _storable(planned)
+    storable(planned)
     first = planned.steps[0] if planned.steps else None
     if not isinstance(first, plan.Live) or not first.relieves:
         raise errors.UsageError(

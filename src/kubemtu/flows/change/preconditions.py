@@ -80,19 +80,20 @@ async def edits_fit(api: kube_api.Api, steps: Iterable[plan.Step]) -> None:
 
 
 async def stands(api: kube_api.Api, step: plan.EditValue) -> str:
-    """Say which of its values stands where an edit goes: "before" or "after" (byte for byte), or "other".
+    """Say which of its values stands where an edit goes: "before", "after" or "found" (byte for byte), or "other".
 
     Raises Conflict when the object is gone.
     """
     found = await api.get(step.ref)
-    if step.creates:
+    if step.creates and step.found is None:
         return creation.stands(found, step, api.field_manager)
     if found is None:
         raise errors.Conflict(
             f"{step.ref} is gone from {api.connection.server}; see who deleted it, then make a new plan"
         )
     now = found.get(*step.path)
-    for name, value in (("after", step.after), ("before", step.before)):
+    values = {"after": step.after, "before": step.before} | ({"found": step.found} if step.found is not None else {})
+    for name, value in values.items():
         if type(now) is type(value) and now == value:
             return name
     return "other"
