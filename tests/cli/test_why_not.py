@@ -122,6 +122,20 @@ def test_what_was_not_seen_is_no_pass(saved: Saved, capsys: pytest.CaptureFixtur
     assert out.startswith("? On n1 nothing differs, and not all of it was seen: CNI configuration")
 
 
+@pytest.mark.parametrize("kept", [(), (0, 1)])
+def test_pods_whose_ports_were_not_found_are_no_pass(
+    kept: tuple[int, ...], saved: Saved, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = story(1450)
+    path = saved(msgspec.structs.replace(made, nodes=(example.unported(made.nodes[0], *kept), *made.nodes[1:])))
+    code, out = asked(capsys, "n1", "--from", path)
+    assert code == 1
+    number = len(kept)
+    assert out.startswith(
+        f"? On n1 nothing differs, and not all of it was seen: host ends ({number} of 3) and pods ({number} of 3)."
+    )
+
+
 def test_a_node_that_is_not_there(saved: Saved, capsys: pytest.CaptureFixture[str]) -> None:
     path = saved(story(1450))
     assert asked(capsys, "n9", "--from", path) == (2, "error: there is no node 'n9'; observed were n1, n2 and n3\n")

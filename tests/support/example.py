@@ -212,6 +212,22 @@ def story(veth_mtu: int | str, nodes: tuple[net.NodeObservation, ...] | None = N
     return msgspec.structs.replace(made, objects=(*canal(veth_mtu), *made.objects))
 
 
+def began(snapshot: Snapshot, before: float, *pods: str) -> Snapshot:
+    """Let these pods have begun so many seconds before all nodes were looked at."""
+    main = [{"name": "main", "state": {"running": {"startedAt": INSTALLED}}}]
+    dated = tuple(
+        objects.Object.of(objects.placed(one.body, ("status", "containerStatuses"), main)) if one.name in pods else one
+        for one in snapshot.objects
+    )
+    looked = tuple(msgspec.structs.replace(seen, observed_at=INSTALLED_AT + before) for seen in snapshot.nodes)
+    return msgspec.structs.replace(snapshot, objects=dated, nodes=looked)
+
+
+def unported(seen: net.NodeObservation, *kept: int) -> net.NodeObservation:
+    """Return a node that shows only those of its pods' ports."""
+    return msgspec.structs.replace(seen, ports=tuple(seen.ports[index] for index in kept))
+
+
 def trio(**changed: object) -> tuple[net.NodeObservation, ...]:
     """Three nodes that differ from healthy ones in the same way; the arguments are those of `node`."""
     return tuple(node(name, **changed) for name in ("n1", "n2", "n3"))  # type: ignore[arg-type]  # as in `state`

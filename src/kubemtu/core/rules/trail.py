@@ -131,7 +131,7 @@ def _waypoints(topology: Topology, node: Node) -> Iterator[Waypoint]:
         device, born = held.device_mtu or held.pod_mtu, held.pod_mtu
     if node.bridge is not None:
         yield _waypoint("bridge", node.bridge.name, (node.bridge.mtu,), device)
-    if node.ports:
+    if node.ports or node.unseen:
         yield from _ends(node, device)
         yield from _routes(node, born, held, by_route=state.by_route)
 
@@ -162,8 +162,9 @@ def _asked(topology: Topology, node: Node) -> int | None:
 def _ends(node: Node, device: int | None) -> Iterator[Waypoint]:
     name = f"{len(node.ports)} of {len(node.ports) + len(node.unseen)}"
     ports = [port.at for port in node.ports]
-    yield _waypoint("host ends", name, (port.host_mtu for port in ports), device)
-    yield _waypoint("pods", name, (port.pod_mtu for port in ports), device)
+    unseen = [None] * len(node.unseen)
+    yield _waypoint("host ends", name, (*(port.host_mtu for port in ports), *unseen), device)
+    yield _waypoint("pods", name, (*(port.pod_mtu for port in ports), *unseen), device)
 
 
 def _routes(node: Node, born: int | None, held: net.HeldSizes | None, *, by_route: bool) -> Iterator[Waypoint]:
