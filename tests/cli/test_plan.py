@@ -61,6 +61,21 @@ def test_what_was_not_seen_is_named_and_no_check_mark(
     assert said in capsys.readouterr().out
 
 
+def test_pods_that_began_of_late_are_no_check_mark(saved: Saved, capsys: pytest.CaptureFixture[str]) -> None:
+    made = example.began(story(1450), 3.0, "web-1-2")
+    path = saved(msgspec.structs.replace(made, nodes=(example.unported(made.nodes[0], 0, 1), *made.nodes[1:])))
+    assert main.run(["plan", "--from", path]) == 0
+    assert capsys.readouterr().out == (
+        "? Nothing to do: every pod that was seen has 1450, and new ones there get it; not seen: 1 pod of n1.\n"
+    )
+    assert main.run(["plan", "--from", path, "--mtu", "1400"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert (
+        "1 pod of n1 (default/web-1-2) began too late to have been seen: what is found of them by then is changed with"
+        " the others."
+    ) in said
+
+
 @pytest.mark.parametrize(
     "taken",
     [

@@ -15,6 +15,7 @@ from tests.support.scenes import situations
 from tests.support.scenes.cluster import NODE_MTUS, Cluster, Ended
 from tests.support.scenes.situations import everywhere, hole, veth
 
+from kubemtu.core.objects import Object
 from kubemtu.flows.agents import deadlines
 from kubemtu.flows.measure import ends
 from kubemtu_lab import addressing
@@ -66,6 +67,12 @@ def pod(cluster: Cluster, name: str, node: str, *, host: bool = False, wait: boo
     cluster.kube.create(PODS, {"metadata": metadata, "spec": spec | ({"hostNetwork": True} if host else {})})
     if wait:
         until(lambda: is_ready(cluster.kube.pods()[name]))
+
+
+def bridge_shown(cluster: Cluster, node: str, link: str) -> str | None:
+    """Return the bridge that a pod's end is a port of, as the node's agent tells; None: of none."""
+    ports = Object.of(cluster.kube.get(f"{NODE_MTUS}/{node}")).each("status", "observation", "ports")
+    return next((each.text("bridge") for each in ports if each.text("hostLink") == link), None)
 
 
 # In order
@@ -163,6 +170,25 @@ def test_pods_whose_interfaces_are_called_otherwise_are_not_called_right(lab: Cl
         assert "node node-1, 1 pod: default/pod-1a" in found.out
     finally:
         lab.ip("node-1", "link", "set", end, "master", "cni0")
+    until(lambda: lab.run("check").code == 0)
+
+
+@on_lab
+def test_a_pod_that_has_just_begun_and_that_nobody_sees_is_a_question_too(lab: Cluster) -> None:
+    """What its agent saw last, it saw seconds after the pod began, and what that shows is no pod of the network."""
+    pod(lab, "young", "node-1")
+    try:
+        end = lab.lab.pod("young").host_link
+        until(lambda: bridge_shown(lab, "node-1", end) == "cni0")
+        lab.ip("node-1", "link", "set", end, "nomaster")
+        until(lambda: bridge_shown(lab, "node-1", end) is None)
+        found = lab.run("check")
+        assert (found.code, found.out[:2]) == (1, "? ")
+        assert "node node-1, 1 pod: default/young" in found.out
+        assert lab.run("why-not", "node-1").out.startswith("? On node-1 nothing differs, and not all of it was seen")
+        assert lab.run("plan").out.startswith("? Nothing to do: ")
+    finally:
+        lab.kube.delete(f"{PODS}/young")
     until(lambda: lab.run("check").code == 0)
 
 

@@ -1,10 +1,11 @@
 """MTU117 and MTU118: what could not be seen."""
 
 import msgspec
+import pytest
 from tests.support import example
 
-from kubemtu.core import codes
-from kubemtu.core.cluster import layout, topology
+from kubemtu.core import codes, objects
+from kubemtu.core.cluster import layout, pods, topology
 from kubemtu.core.rules import report as rules_report
 from kubemtu.core.rules import unseen
 from kubemtu.core.snapshot import Unread
@@ -90,6 +91,67 @@ def test_pods_of_the_api_that_show_no_interface() -> None:
     assert report.verdict == "incomplete"
     assert f"{missing} pod" in report.summary
     assert report.nodes[0].unseen == missing
+
+
+@pytest.mark.parametrize(
+    ("before", "soon"),
+    [(-3600.0, True), (-1.0, True), (0.0, True), (9.9, True), (10.1, False), (3600.0, False)],
+)
+def test_pods_that_began_too_late_for_the_look_are_missed_all_the_same(before: float, soon: bool) -> None:
+    """An agent looks at its node 20 seconds after the last time, unless the kernel tells it of something."""
+    whole = example.cluster()
+    lone = msgspec.structs.replace(whole, nodes=(example.unported(whole.nodes[0], 0, 1), *whole.nodes[1:]))
+    modelled = layout.model(example.began(lone, before, "web-1-2"), example.state())
+    (missed,) = unseen.find(modelled)
+    assert (missed.code, missed.place) == ("MTU118", "node n1, 1 pod: default/web-1-2")
+    assert missed.message.startswith("1 pod of n1 is not seen yet: " if soon else "1 pod of n1 is not seen: the API")
+    assert missed.remedy.startswith("Check again in a minute" if soon else "See by `ip -d link`")
+    report = rules_report.report(modelled)
+    assert (report.verdict, report.nodes[0].pods, report.nodes[0].unseen) == ("incomplete", 2, 1)
+    assert "1 pod of n1" in report.summary
+
+
+def test_one_that_began_of_late_and_one_long_ago_are_told_apart() -> None:
+    whole = example.cluster()
+    lone = msgspec.structs.replace(whole, nodes=(example.unported(whole.nodes[0], 0), *whole.nodes[1:]))
+    late, overdue = unseen.find(layout.model(example.began(lone, 5.0, "web-1-1"), example.state()))
+    assert (late.place, overdue.place) == ("node n1, 1 pod: default/web-1-1", "node n1, 1 pod: default/web-1-2")
+    assert late.message.startswith("1 pod of n1 is not seen yet: it began")
+    assert overdue.message.startswith("1 pod of n1 is not seen: the API says that it runs there")
+
+
+def test_a_pod_that_has_no_address_yet_is_missed() -> None:
+    whole = example.cluster()
+    bare = objects.Object.of(
+        {
+            "kind": "Pod",
+            "apiVersion": "v1",
+            "metadata": {"name": "bare", "namespace": "default"},
+            "spec": {"nodeName": "n1"},
+            "status": {"phase": "Running"},
+        }
+    )
+    (missed,) = unseen.find(
+        layout.model(msgspec.structs.replace(whole, objects=(*whole.objects, bare)), example.state())
+    )
+    assert missed.message.startswith("1 pod of n1 is not seen yet: ")
+
+
+def test_one_of_several_containers_that_restarts_makes_no_pod_young() -> None:
+    states = [{"running": {"startedAt": moment}} for moment in ("2026-11-01T10:00:00Z", "2026-11-01T10:59:59Z")]
+    one = pods.one(
+        objects.Object.of(
+            {
+                "kind": "Pod",
+                "apiVersion": "v1",
+                "metadata": {"name": "a", "namespace": "default"},
+                "spec": {"nodeName": "n1"},
+                "status": {"phase": "Running", "containerStatuses": [{"name": "a", "state": each} for each in states]},
+            }
+        )
+    )
+    assert one is not None
+    assert one.started == 1793527200.0  # date -u -d 2026-11-01T10:00:00Z +%s
 
 
 def test_ports_that_are_nobodys_may_be_theirs() -> None:

@@ -112,6 +112,7 @@ def _node(
     tunnel = observation.link(state.tunnel) if state.tunnel else None
     uplink = uplinks.narrowest(observation, state, tunnel)
     nic_mtu = min(uplink.mtu, uplink.route_mtu or uplink.mtu) if uplink is not None else None
+    unseen = pods.unseen(observation, here, owners.values())
     ports = (
         Port(
             at=port,
@@ -138,7 +139,8 @@ def _node(
         bridge=observation.link(state.bridge) if state.bridge else None,
         rendered=_rendered(observation, state, uplink, runtime),
         ports=tuple(sorted(ports, key=_in_order)),  # whatever the kernel's order is, the same is said at every look
-        unseen=pods.unseen(observation, here, owners.values()),
+        unseen=unseen.pods,
+        late=unseen.late,
         cni_pod=cni_pod,
         api=api,
         cloud=cloud,

@@ -11,7 +11,7 @@ import msgspec
 from kubemtu.core import errors, net, objects
 from kubemtu.core.snapshot import Snapshot
 
-STARTING = 10.0  # seconds; clocks differ, and a pod is seen only after it was made
+STARTING = 10.0  # seconds; clocks differ, times of the API are whole seconds, and a pod is seen only after it was made
 WORKLOADS = frozenset({"ReplicaSet", "StatefulSet", "Job", "ReplicationController", "Node"})
 """Kinds that pods belong to whatever they do: as an owner they tell nothing, and of thousands they are left out."""
 NETWORKS = "k8s.v1.cni.cncf.io/networks"
@@ -31,13 +31,23 @@ class Pod(msgspec.Struct, frozen=True, kw_only=True):
     node: str
     addresses: tuple[str, ...] = ()
     ending: bool = False  # it is being deleted, and its interface may be gone already
-    started: float | None = None  # when the last of its containers did, in seconds since the epoch
+    started: float | None = None  # when the first of its running containers did, in seconds since the epoch
     owner: str = ""  # kind of what it belongs to, where that is none of WORKLOADS
     elsewhere: bool = False  # its own network is another than the cluster's
     images: tuple[str, ...] = ()  # of its running containers, those that are `telling`
 
     def __str__(self) -> str:
         return f"{self.namespace}/{self.name}"
+
+
+class Unseen(msgspec.Struct, frozen=True, kw_only=True):
+    """Pods of one node whose ports were not found there, as "namespace/name".
+
+    `late` are those of them, the last ones, that have no address yet, or began too late for that look.
+    """
+
+    pods: tuple[str, ...] = ()
+    late: tuple[str, ...] = ()
 
 
 class CniPod(msgspec.Struct, frozen=True, kw_only=True):
@@ -107,25 +117,25 @@ def owners(ports: tuple[net.PodPort, ...], prefixes: tuple[str, ...], pods: tupl
     return found
 
 
-def unseen(observation: net.NodeObservation, here: Iterable[Pod], named: Iterable[str]) -> tuple[str, ...]:
+def unseen(observation: net.NodeObservation, here: Iterable[Pod], named: Iterable[str]) -> Unseen:
     """Name the pods of a node whose ports were not found; `named` are those whose ports were.
 
-    Ports whose pods are not known may be theirs: so many are not spoken of. Nor are pods that had no address yet, or
-    began after the node was looked at.
+    Ports whose pods are not known may be theirs: so many are not spoken of, of those that began of late first.
     """
     if not observation.links:
-        return ()
+        return Unseen()
     found = set(named)
-    missing = [
-        str(pod)
-        for pod in here
-        if pod.addresses
-        and not pod.ending
-        and str(pod) not in found
-        and not 0 < observation.observed_at < (pod.started or 0) + STARTING
-    ]
+    missing = [pod for pod in here if not pod.ending and str(pod) not in found]
+    overdue = [str(pod) for pod in missing if not _too_late(observation, pod)]
+    late = [str(pod) for pod in missing if _too_late(observation, pod)]
     unnamed = len(observation.ports) - len(found)
-    return tuple(missing[: max(len(missing) - unnamed, 0)])
+    listed = (*overdue, *late)[: max(len(missing) - unnamed, 0)]
+    return Unseen(pods=listed, late=listed[len(overdue) :])
+
+
+def _too_late(observation: net.NodeObservation, pod: Pod) -> bool:
+    """Say whether a pod began after its node was looked at, or so little before that nobody can have seen it yet."""
+    return not pod.addresses or 0 < observation.observed_at < (pod.started or 0) + STARTING
 
 
 def link_suffix(pod: Pod) -> str:
@@ -203,7 +213,7 @@ def runs_on(resource: objects.Object) -> str | None:
 
 def _started(resource: objects.Object) -> float | None:
     moments = (seconds(each.text("state", "running", "startedAt") or "") for each in _statuses(resource))
-    return max((moment for moment in moments if moment is not None), default=None)
+    return min((moment for moment in moments if moment is not None), default=None)
 
 
 def _of_cni(resource: objects.Object, daemonset: objects.Ref) -> CniPod | None:

@@ -105,6 +105,7 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
     rendered: Rendered | None = None  # what new pods get here; None: not seen
     ports: tuple[Port, ...] = ()
     unseen: tuple[str, ...] = ()  # pods that run here, as the API says, and whose interfaces were not found
+    late: tuple[str, ...] = ()  # those of them that began too late for the look that found none
     cni_pod: pods.CniPod | None = None  # the CNI's own on this node
     api: pools.ApiNode = pools.NOTHING  # what the API says of it
     cloud: clouds.Cloud | None = None  # that it is in, where its Node says so
@@ -345,6 +346,7 @@ def only(topology: Topology, namespace: str) -> Topology:
             node,
             ports=tuple(port for port in node.ports if port.pod.startswith(own)),
             unseen=tuple(pod for pod in node.unseen if pod.startswith(own)),
+            late=tuple(pod for pod in node.late if pod.startswith(own)),
             elsewhere=tuple(pod for pod in node.elsewhere if pod.startswith(own)),
         )
         for node in topology.nodes

@@ -25,10 +25,16 @@ def remains(topology: Topology, aim: int, after: CniState | None, apart: Apart |
             "what they have."
         )
     said += [
-        f"{count(len(node.unseen), 'pod')} of {node.name} ({names(node.unseen)}) not seen: what"
-        f" {'it has' if len(node.unseen) == 1 else 'they have'} stays."
+        f"{count(len(overdue), 'pod')} of {node.name} ({names(overdue)}) not seen: what"
+        f" {'it has' if len(overdue) == 1 else 'they have'} stays."
         for node in topology.nodes
-        if node.unseen
+        if (overdue := [pod for pod in node.unseen if pod not in node.late])
+    ]
+    said += [
+        f"{count(len(node.late), 'pod')} of {node.name} ({names(node.late)}) began too late to have been seen: what is"
+        " found of them by then is changed with the others."
+        for node in topology.nodes
+        if node.late
     ]
     sizes = apart.sizes if apart is not None else dict.fromkeys((node.name for node in topology.nodes), aim)
     lowered = [node for node in topology.nodes if node.tunnel is not None and sizes[node.name] < node.tunnel.mtu]

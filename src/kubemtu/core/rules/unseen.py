@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from kubemtu.core import codes, rights
-from kubemtu.core.cluster.topology import Topology
+from kubemtu.core.cluster.topology import Node, Topology
 from kubemtu.core.codes import Finding
 from kubemtu.core.rules import missing
 from kubemtu.core.text.wording import count, names
@@ -59,17 +59,32 @@ def _unread(topology: Topology) -> Iterable[Finding]:
 
 def _pods(topology: Topology) -> Iterable[Finding]:
     for node in topology.nodes:
-        if node.unseen:
-            number = len(node.unseen)
+        yield from _late(node)
+        if overdue := [pod for pod in node.unseen if pod not in node.late]:
+            number = len(overdue)
             yield codes.finding(
                 codes.MTU118,
-                f"node {node.name}, {count(number, 'pod')}: {names(node.unseen)}",
+                f"node {node.name}, {count(number, 'pod')}: {names(overdue)}",
                 f"{count(number, 'pod')} of {node.name} {'is' if number == 1 else 'are'} not seen: the API says that"
                 f" {'it runs' if number == 1 else 'they run'} there, and no interface of {_looked_for(topology)} is"
                 f" {'its' if number == 1 else 'theirs'}. What MTU {'it has' if number == 1 else 'they have'} is"
                 " unknown, and no change reaches them.",
                 "See by `ip -d link` on the node what the pods' interfaces are called; another CNI may have made them.",
             )
+
+
+def _late(node: Node) -> Iterable[Finding]:
+    """Report pods that began too late to have been seen: the next look shows them, or that they are not there."""
+    if node.late:
+        number = len(node.late)
+        yield codes.finding(
+            codes.MTU118,
+            f"node {node.name}, {count(number, 'pod')}: {names(node.late)}",
+            f"{count(number, 'pod')} of {node.name} {'is' if number == 1 else 'are'} not seen yet:"
+            f" {'it' if number == 1 else 'they'} began when the node was looked at last, or later. What MTU"
+            f" {'it has' if number == 1 else 'they have'} is unknown.",
+            "Check again in a minute: the node has been looked at anew by then.",
+        )
 
 
 def _own_ends(topology: Topology) -> Iterable[Finding]:
