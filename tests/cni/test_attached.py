@@ -87,14 +87,14 @@ CASES: list[tuple[str, object, tuple[net.Link, ...], tuple[int, ...], list[tuple
     ("macvlan takes its master's", {"type": "macvlan", "master": "eth1"}, (ETH1_JUMBO,), (9000,), NOTHING),
     ("macvlan, 0 is none", {"type": "macvlan", "master": "eth1", "mtu": 0}, (ETH1_JUMBO,), (9000,), NOTHING),
     ("macvlan below it", {"type": "macvlan", "master": "eth1", "mtu": 1400}, (ETH1,), (1400,), NOTHING),
-    ("macvlan above it", {"type": "macvlan", "master": "eth1", "mtu": 9000}, (ETH1,), (9000,), REFUSED),
-    ("macvlan on the default route's", {"type": "macvlan", "mtu": 1501}, (), (1501,), REFUSED),
-    ("macvlan of another case", {"type": "macvlan", "Master": "eth1", "MTU": 9000}, (ETH1,), (9000,), REFUSED),
+    ("macvlan above it", {"type": "macvlan", "master": "eth1", "mtu": 9000}, (ETH1,), (), REFUSED),
+    ("macvlan on the default route's", {"type": "macvlan", "mtu": 1501}, (), (), REFUSED),
+    ("macvlan of another case", {"type": "macvlan", "Master": "eth1", "MTU": 9000}, (ETH1,), (), REFUSED),
     ("macvlan within the pod", {"type": "macvlan", "master": "net1", "linkInContainer": True, "mtu": 9000}, (ETH1,),
      (9000,), NOTHING),
     ("macvlan on nothing", {"type": "macvlan", "master": "eth7"}, (ETH1,), (),
      [("MTU139", "warning", "spec.config, master")]),
-    ("vlan above its master", {"type": "vlan", "master": "eth1", "vlanId": 5, "mtu": 1504}, (ETH1,), (1504,), REFUSED),
+    ("vlan above its master", {"type": "vlan", "master": "eth1", "vlanId": 5, "mtu": 1504}, (ETH1,), (), REFUSED),
     ("vlan without one", {"type": "vlan", "vlanId": 5}, (ETH1,), (), [("MTU139", "warning", "spec.config")]),
     ("ipvlan is let through", {"type": "ipvlan", "master": "eth1", "mtu": 9000}, (ETH1,), (9000,), REFUSED),
     ("ipvlan takes its master's", {"type": "ipvlan", "master": "eth1"}, (ETH1,), (1500,), NOTHING),
@@ -111,7 +111,7 @@ CASES: list[tuple[str, object, tuple[net.Link, ...], tuple[int, ...], list[tuple
     ("host-device reads no mtu", {"type": "host-device", "device": "eth1", "mtu": 1400}, (ETH1_JUMBO,), (9000,),
      [("MTU111", "warning", "spec.config, mtu")]),
     ("tuning above macvlan's master", {"plugins": [{"type": "macvlan", "master": "eth1"}, {"type": "tuning",
-     "mtu": 9000}]}, (ETH1,), (9000,), [("MTU138", "warning", "spec.config, plugins[1].mtu")]),
+     "mtu": 9000}]}, (ETH1,), (), [("MTU138", "warning", "spec.config, plugins[1].mtu")]),
     ("tuning by args", {"plugins": [{"type": "macvlan", "master": "eth1"}, {"type": "tuning", "mtu": 1300,
      "args": {"cni": {"mtu": 1280}}}]}, (ETH1,), (1280,), NOTHING),
     ("tuning one end of a veth", {"plugins": [{"type": "bridge", "bridge": "br1"}, {"type": "tuning", "mtu": 9000}]},
@@ -159,6 +159,47 @@ def test_a_macvlan_that_is_refused_is_said_with_its_place_both_numbers_and_what_
         " kubemtu changes no network beside the pod network."
     )
     assert (found.verdict, found.current) == ("suboptimal", (1450,))
+
+
+@pytest.mark.parametrize(
+    ("config", "refused"),
+    [
+        ({"type": "macvlan", "master": "eth1", "mtu": 9000}, True),
+        ({"type": "vlan", "master": "eth1", "vlanId": 5, "mtu": 1504}, True),
+        ({"plugins": [{"type": "macvlan", "master": "eth1"}, {"type": "tuning", "mtu": 9000}]}, True),
+        ({"type": "macvlan", "master": "eth7", "mtu": 1400}, True),  # no node has it
+        ({"type": "vlan", "mtu": 1400}, True),  # no master
+        ({"type": "macvlan", "master": "eth1", "mtu": "1400"}, True),  # a number in quotes
+        ({"type": "ipvlan", "master": "eth1", "mtu": 9000}, False),  # it starts, and loses packets
+        ({"type": "macvlan", "master": "eth1", "mtu": 1500}, False),
+        ({"type": "host-device", "device": "eth7"}, False),  # it may have moved into a pod
+        ({"type": "bridge", "bridge": "br7", "mtu": 9000}, False),  # it is made
+    ],
+)
+def test_where_every_pod_is_refused_no_new_pod_has_a_size(config: object, refused: bool) -> None:
+    (line,) = decide.check(cluster(definition(config), links=(ETH1,))).other_networks
+    assert line.refused is refused
+    assert line.refused_on == (("n1", "n2", "n3") if refused else ())
+    cell = dict(zip(other_networks.HEAD, other_networks.row(line), strict=True))["NEW POD"]
+    assert (cell == "refused") is refused
+    assert (line.new_pod_mtus == ()) is (refused or cell == "?")
+
+
+def test_of_nodes_that_differ_those_that_refuse_are_counted_and_the_others_say_the_size() -> None:
+    config = definition({"type": "macvlan", "master": "eth1", "mtu": 9000})
+    made = cluster(config, links=(ETH1_JUMBO,))
+    less = msgspec.structs.replace(made.nodes[0], links=(*made.nodes[0].links[:-1], ETH1))
+    none = msgspec.structs.replace(made.nodes[1], links=made.nodes[1].links[:-1])
+    (line,) = decide.check(msgspec.structs.replace(made, nodes=(less, none, made.nodes[2]))).other_networks
+    assert (line.new_pod_mtus, line.refused, line.refused_on) == ((9000,), False, ("n1", "n2"))
+    assert "9000 (refused on 2 nodes)" in other_networks.row(line)
+
+
+def test_nodes_that_nobody_saw_may_take_what_the_others_refuse() -> None:
+    made = cluster(definition({"type": "macvlan", "master": "eth1", "mtu": 9000}), links=(ETH1,))
+    (line,) = decide.check(msgspec.structs.replace(made, nodes=made.nodes[:2])).other_networks
+    assert (line.new_pod_mtus, line.refused, line.refused_on) == ((), False, ("n1", "n2"))
+    assert "? (refused on 2 nodes)" in other_networks.row(line)
 
 
 def test_nodes_whose_masters_differ_are_said_in_one_finding() -> None:
@@ -313,10 +354,10 @@ def spider(spec: dict[str, object], name: str = "jumbo") -> Object:
     [
         ({"cniType": "macvlan", "macvlan": {"master": ["eth1"], "mtu": 1480}}, "eth1", (1480,), []),
         ({"cniType": "macvlan", "macvlan": {"master": ["eth1"]}}, "eth1", (1500,), []),
-        ({"cniType": "macvlan", "macvlan": {"master": ["eth1"], "vlanID": 7, "mtu": 9000}}, "eth1.7", (9000,),
+        ({"cniType": "macvlan", "macvlan": {"master": ["eth1"], "vlanID": 7, "mtu": 9000}}, "eth1.7", (),
          ["MTU138"]),
         ({"cniType": "ipvlan", "ipvlan": {"master": ["eth1"], "mtu": 1400}}, "eth1", (1400,), []),
-        ({"cniType": "vlan", "vlan": {"master": ["eth1"], "vlanID": 7, "mtu": 1600}}, "eth1", (1600,), ["MTU138"]),
+        ({"cniType": "vlan", "vlan": {"master": ["eth1"], "vlanID": 7, "mtu": 1600}}, "eth1", (), ["MTU138"]),
         ({"cniType": "sriov", "sriov": {"resourceName": "x/y", "mtu": 8000}}, None, (8000,), []),
         ({"cniType": "custom", "customCNI": '{"type": "bridge", "mtu": 1400}'}, "cni0", (1400,), []),
         ({"cniType": "custom"}, None, (), ["MTU139"]),
@@ -424,7 +465,7 @@ def test_many_networks_take_a_page_at_most_and_those_that_are_wrong_come_first()
     (section,) = [part.splitlines() for part in lines if part.startswith("Other networks")]
     assert section[0] == "Other networks (read, never changed):"
     assert section[1].split() == ["NETWORK", "BY", "ON", "ASKS", "FOR", "NEW", "POD", "PODS", "THEY", "HAVE"]
-    assert section[2].split() == ["default/wrong", "macvlan", "eth1", "1500", "9000", "9000", "0", "-"]
+    assert section[2].split() == ["default/wrong", "macvlan", "eth1", "1500", "9000", "refused", "0", "-"]
     assert section[-1] == "  and 1,991 more: -v shows each"
     assert len(section) == 13
     assert "default/net-1999" in render.report(found, None, whole=True)
@@ -492,19 +533,20 @@ def test_fields_of_any_type_end_nothing(odd: object) -> None:
 def test_each_writer_carries_them() -> None:
     found = decide.check(cluster(definition({"type": "macvlan", "master": "eth1", "mtu": 9000}), links=(ETH1,)))
     written = {name: write(found).decode() for name, write in reports.WRITERS.items()}
-    assert "| default/jumbo | macvlan | eth1 1500 | 9000 | 9000 | 0 | - |" in written["markdown"]
+    assert "| default/jumbo | macvlan | eth1 1500 | 9000 | refused | 0 | - |" in written["markdown"]
     (run,) = json.loads(written["sarif"])["runs"]
-    assert [(one["name"], one["newPodMtus"]) for one in run["properties"]["otherNetworks"]] == [
-        ("default/jumbo", [9000])
+    assert [(one["name"], one["newPodMtus"], one["refused"]) for one in run["properties"]["otherNetworks"]] == [
+        ("default/jumbo", [], True)
     ]
     assert (
         '<property name="other network default/jumbo"'
-        ' value="by macvlan, on eth1 1500, asks for 9000, new pod 9000, pods 0, they have -" />'
+        ' value="by macvlan, on eth1 1500, asks for 9000, new pod refused, pods 0, they have -" />'
     ) in written["junit"]
     (line,) = json.loads(msgspec.json.encode(found))["otherNetworks"]
     assert line == {
         "name": "default/jumbo", "plugin": "macvlan", "device": "eth1", "deviceMtus": [1500], "mtu": 9000,
-        "newPodMtus": [9000], "pods": 0, "podMtus": [], "own": 0, "writtenFrom": None,
+        "newPodMtus": [], "pods": 0, "podMtus": [], "own": 0, "writtenFrom": None,
+        "refused": True, "refusedOn": ["n1", "n2", "n3"],
     }  # fmt: skip
 
 
@@ -637,8 +679,16 @@ def test_both_forms_of_a_selection_say_the_same(selected: list[tuple[str | None,
             ("default/tap", "tap", "-", "-", "1500", "1,200", "?"),
             "default/tap: by tap, new pods get 1500; 1,200 pods, not looked into",
         ),
+        (
+            ("default/jumbo", "macvlan", "eth1 1500", "9000", "refused", "0", "-"),
+            "default/jumbo: by macvlan on eth1 1500, asks for 9000, new pods are refused; no pod",
+        ),
+        (
+            ("default/jumbo", "macvlan", "eth1 1500", "-", "? (refused on 2 nodes)", "0", "-"),
+            "default/jumbo: by macvlan on eth1 1500, what new pods get is not known (refused on 2 nodes); no pod",
+        ),
     ],
-    ids=["all of it", "nothing", "pods that nobody saw"],
+    ids=["all of it", "nothing", "pods that nobody saw", "refused", "refused where it was seen"],
 )
 def test_a_narrow_terminal_gets_sentences_without_empty_cells(cells: tuple[str, ...], said: str) -> None:
     assert other_networks._sentence(cells) == said

@@ -56,10 +56,18 @@ def row(network: OtherNetwork) -> tuple[str, ...]:
         network.plugin or "?",
         device,
         str(network.mtu) if network.mtu is not None else "-",
-        _range(network.new_pod_mtus) or "?",
+        _new(network),
         f"{network.pods:,}",
         (_range(network.pod_mtus) or "?") if network.pods else "-",
     )
+
+
+def _new(network: OtherNetwork) -> str:
+    """Return what a new pod gets; where every node refuses it that is no size, and not "?" either."""
+    if network.refused:
+        return "refused"
+    refusing = f" (refused on {count(len(network.refused_on), 'node')})" if network.refused_on else ""
+    return f"{_range(network.new_pod_mtus) or '?'}{refusing}"
 
 
 def _sentence(cells: Sequence[str]) -> str:
@@ -67,7 +75,8 @@ def _sentence(cells: Sequence[str]) -> str:
     by = f"by {plugin}" if plugin != "?" else "by what is not known"
     said = [by if device == "-" else f"{by} on {device}"]
     said += [f"asks for {asks}"] if asks != "-" else []
-    said += [f"new pods get {new}" if new != "?" else "what new pods get is not known"]
+    unknown = f"what new pods get is not known{new[1:]}" if new.startswith("?") else f"new pods get {new}"
+    said += ["new pods are refused" if new == "refused" else unknown]
     there = {"0": "no pod", "1": "1 pod"}.get(pods, f"{pods} pods")
     return f"{name}: {', '.join(said)}; {there}" + {"-": "", "?": ", not looked into"}.get(have, f" with {have}")
 

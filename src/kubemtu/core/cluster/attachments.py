@@ -122,8 +122,17 @@ class Carrier(msgspec.Struct, frozen=True, kw_only=True):
     limit: int | None = None  # None: nothing is known that limits it
     limited_by: str = ""  # the device whose MTU that is
 
+    def refuses(self, network: AttachedNetwork) -> bool:
+        """Say whether a pod that is to be attached to a network does not start here: its device is missing, or less."""
+        if network.lower and not network.made_by_chain and not self.there:
+            return True
+        asked = network.mtu if network.above == "refused" else None
+        return asked is not None and self.limit is not None and asked > self.limit
+
     def gives(self, network: AttachedNetwork) -> int | None:
-        """Return what a pod that is attached to a network here gets, in bytes; None where that is not known."""
+        """Return what a pod that is attached to a network here gets, in bytes; None: not known, or it is refused."""
+        if self.refuses(network):
+            return None
         if network.mtu is not None:
             return network.mtu
         return self.mtu if network.inherits and self.mtu is not None else network.otherwise

@@ -4,7 +4,7 @@ They are told and never changed. Nothing here is an error: the pod network, whic
 same.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -33,7 +33,8 @@ class OtherNetwork(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     mtu: int | None
     """What the definition gives a pod; null when it gives none."""
     new_pod_mtus: tuple[int, ...]
-    """What a pod that is attached now gets on the nodes, smallest first, as far as it is known."""
+    """What a pod that is attached now gets on the nodes, smallest first, as far as it is known; none where every node
+    refuses it."""
     pods: int
     """How many running pods are attached to it, by their annotations."""
     pod_mtus: tuple[int, ...] = ()
@@ -42,6 +43,10 @@ class OtherNetwork(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """Of how many of those pods it is their own network, in place of the cluster's."""
     written_from: str | None = None
     """The object that the definition is written from, where a change of it lasts; null when nobody is known."""
+    refused: bool = False
+    """True where no new pod gets this network: its definition is refused, or every node refuses it."""
+    refused_on: tuple[str, ...] = ()
+    """The nodes that refuse each new pod of it, as far as they were seen: their device is missing, or too small."""
 
 
 def lines(topology: Topology) -> tuple[OtherNetwork, ...]:
@@ -52,18 +57,22 @@ def lines(topology: Topology) -> tuple[OtherNetwork, ...]:
 def _line(network: AttachedNetwork, topology: Topology) -> OtherNetwork:
     on = topology.carriers.of(network)
     uses = topology.beside.by_network.get(network.key, ())
-    new = {each.gives(network) for each in on} if on and not network.refused else {network.mtu}
+    refusing = [each for each in on if network.refused or each.refuses(network)]
+    refused = bool(network.refused) or (bool(on) and len(refusing) == len(on) and _on_every_node(on, topology))
+    new = {each.gives(network) for each in on} if on else {network.mtu}
     return OtherNetwork(
         name=network.key,
         plugin=network.plugin,
         device=next((each.device for each in on if each.device), network.lower) or None,
         device_mtus=tuple(sorted({each.limit for each in on if each.limit is not None})),
         mtu=network.mtu,
-        new_pod_mtus=tuple(sorted(size for size in new if size is not None)),
+        new_pod_mtus=() if refused else tuple(sorted(size for size in new if size is not None)),
         pods=len({use.pod for use in uses}),
         pod_mtus=tuple(sorted({use.mtu for use in uses if use.mtu is not None})),
         own=len({use.pod for use in uses if use.primary}),
         written_from=network.made_from or None,
+        refused=refused,
+        refused_on=tuple(sorted(node for each in refusing for node in each.nodes)),
     )
 
 
@@ -156,7 +165,7 @@ def _missing(network: AttachedNetwork, on: Iterable[Carrier], topology: Topology
     listed = tuple(on)
     if not network.lower or network.made_by_chain or not listed or any(each.there for each in listed):
         return
-    if topology.silent or sum(len(each.nodes) for each in listed) < len(topology.nodes):
+    if not _on_every_node(listed, topology):
         return
     yield codes.finding(
         codes.MTU139,
@@ -164,6 +173,11 @@ def _missing(network: AttachedNetwork, on: Iterable[Carrier], topology: Topology
         f"No node has {network.lower}: {network.plugin} refuses every pod of this network.",
         f"{_where(network)}Name a device that the nodes have (`ip link`). {UNTOUCHED}",
     )
+
+
+def _on_every_node(on: Sequence[Carrier], topology: Topology) -> bool:
+    """Say whether every node of the cluster was seen."""
+    return not topology.silent and sum(len(each.nodes) for each in on) == len(topology.nodes)
 
 
 def _unlike(network: AttachedNetwork, on: Mapping[str, Carrier], uses: tuple[NetworkUse, ...]) -> Iterable[Finding]:
