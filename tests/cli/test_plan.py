@@ -183,6 +183,39 @@ def test_by_pools_of_nodes(saved: Saved, capsys: pytest.CaptureFixture[str]) -> 
     assert [(pool["pool"], pool["podMtu"]) for pool in made["pools"]] == [("pool apps", 8950), ("pool db", 1450)]
 
 
+def test_a_nic_keeps_its_number_where_somebody_says_that_less_gets_through(
+    saved: Saved, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of two nodes with NICs of 9000 a policy bounds one; of the third a route lets less through than its NIC has."""
+    seen = (example.node("n1", nic=9000), example.node("n2", nic=9000), example.node("n3", nic=9000))
+    routed = tuple(msgspec.structs.replace(each, route_mtu=1390) for each in seen[2].uplinks)
+    spec = {"pathMtu": 1404, "reason": "measured", "nodes": ["n1"]}
+    policy = Object.of(
+        {"apiVersion": "kubemtu.io/v1alpha1", "kind": "MTUPolicy", "metadata": {"name": "fabric"}, "spec": spec}
+    )
+    made = story(1450, (*seen[:2], msgspec.structs.replace(seen[2], uplinks=routed)))
+    found = networked(msgspec.structs.replace(made, objects=(*made.objects, policy)), {"n1": "apps", "n2": "apps"})
+    path = saved(found)
+    assert main.run(["plan", "--from", path, "--per-node"]) == 0
+    lines = [line.strip("- ") for line in unstyle(capsys.readouterr().out).splitlines()]
+    assert (
+        "pool apps (n2, NIC 9000): pods send at most 8950, 1354 towards pods of smaller nodes of pool apps, 1340 towards"
+        " pods of n3"
+    ) in lines
+    assert (
+        "pool apps (n1, NIC 9000, path 1404 as MTUPolicy fabric says): pods send at most 1354, 1340 towards pods of n3"
+        in lines
+    )
+    assert "n3 (NIC 9000, path 1390 by its route): pods send at most 1340" in lines
+    assert main.run(["plan", "--from", path, "--per-node", "-o", "json"]) == 0
+    pools = json.loads(capsys.readouterr().out)["pools"]
+    assert [(pool["nicMtu"], pool["pathMtu"], pool["pathBy"], pool["podMtu"]) for pool in pools] == [
+        (9000, None, "", 8950),
+        (9000, 1404, "as MTUPolicy fabric says", 1354),
+        (9000, 1390, "by its route", 1340),
+    ]
+
+
 def test_nodes_without_a_pool_are_named_and_not_their_lack(saved: Saved, capsys: pytest.CaptureFixture[str]) -> None:
     big = tuple(example.node(name, nic=9000) for name in ("n1", "n2"))
     found = networked(story(1450, (*big, example.node("n3"))), {})

@@ -155,6 +155,7 @@ def pools(listed: Iterable[plan.PoolPlan]) -> Iterator[str]:
     """Return what pods of each pool of nodes send at most, a sentence each."""
     for one in listed:
         nic = f"NIC {one.nic_mtu}" if one.nic_mtu is not None else "NIC not seen"
+        nic += f", path {one.path_mtu} {one.path_by}" if one.path_mtu is not None else ""
         whose = f"{one.pool} ({names(one.nodes)}, {nic})" if one.pool else f"{names(one.nodes)} ({nic})"
         less: dict[int, list[str]] = {}
         for other, mtu in one.towards.items():

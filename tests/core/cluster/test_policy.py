@@ -88,6 +88,24 @@ def test_the_smallest_of_several_decides_and_a_larger_one_is_no_news() -> None:
     assert told(found).count(("MTU126", "note")) == 3
 
 
+@pytest.mark.parametrize(
+    ("claimed", "mixed", "leaves"),
+    [
+        (1404, True, "leaves 1354 for a pod's packet, whatever the NICs say; others leave 1350."),
+        (1390, False, "leaves 1340 for a pod's packet, whatever the NICs say."),
+    ],
+)
+def test_beside_smaller_nics_it_says_its_own_and_decides_where_they_are_larger(
+    claimed: int, *, mixed: bool, leaves: str
+) -> None:
+    """NICs of 1400, 1500 and 9000: where the policy says less than the smallest, no NIC is to blame (MTU106)."""
+    there = example.story(1450, (example.node("n1"), example.node("n2", nic=9000), example.node("n3", nic=1400)))
+    made = msgspec.structs.replace(there, objects=(*there.objects, known(pathMtu=claimed)), taken_at=NOW)
+    findings = {one.code: one for one in rules_report.judge(layout.model(made, example.state(1450)))}
+    assert findings["MTU126"].message.endswith(f" That {leaves}")
+    assert ("MTU106" in findings) is mixed
+
+
 def test_nodes_that_are_not_there_are_a_finding() -> None:
     found = modelled(known(nodes=["n2", "n9"]))
     said = next(one for one in rules_report.judge(found) if one.code == "MTU127")

@@ -47,8 +47,8 @@ def test_towards_a_smaller_nic_packets_vanish() -> None:
 def test_all_three_fates_of_one_node_are_told_size_by_size() -> None:
     (above,) = judge(example.node("n1", nic=1600, tunnel=1580, pod=1600), example.node("n2"))
     assert "Those of 1451-1550 bytes fit this node's own devices" in above.message
-    assert "Those of 1551-1580 bytes fit flannel.1 (1580) but not eth0 (1600)" in above.message
-    assert "Those of 1581-1600 bytes are refused by flannel.1 (1580)" in above.message
+    assert "; those of 1551-1580 bytes fit flannel.1 (1580) but not eth0 (1600)" in above.message
+    assert "; those of 1581-1600 bytes are refused by flannel.1 (1580)" in above.message
 
 
 def test_what_a_smaller_host_end_swallows_never_meets_the_path() -> None:

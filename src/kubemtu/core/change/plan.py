@@ -197,13 +197,17 @@ class PoolPlan(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     nodes: tuple[str, ...]
     """Its nodes."""
     nic_mtu: int | None
-    """What their NICs carry towards the other nodes, in bytes; null where it was not seen."""
+    """What their NICs have, in bytes; null where it was not seen."""
     pod_mtu: int
     """What their pods send to anybody at most, in bytes."""
     towards: dict[str, int] = {}
     """What they send at most towards the pods of other pools, in bytes, where that is less."""
     default_route_mtu: int | None = None
     """What they send out of the cluster at most, in bytes; null: `podMtu`."""
+    path_mtu: int | None = None
+    """What gets through between these nodes and the others, in bytes, where that is less; null: `nicMtu`."""
+    path_by: str = ""
+    """Who says so, as a clause."""
 
 
 Step = EditValue | Rollout | Live

@@ -115,11 +115,18 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def below(self) -> str:
         """What is below the pod network here, as a sentence names it: the NIC with its MTU, or who says less."""
+        if self.path_mtu == self.nic_mtu and self.bound is None:
+            return f"{self.nic} ({self.nic_mtu}{' by its route' if self.routed else ''})"
+        return f"{self.nic or 'the path'} ({self.path_mtu}, {self.bounded_by})"
+
+    @property
+    def bounded_by(self) -> str:
+        """Who says that less gets through than the NIC itself has, as a clause; empty where nobody does."""
         if self.bound is not None:
-            return f"{self.nic or 'the path'} ({self.path_mtu}, as {self.bound} says)"
+            return f"as {self.bound} says"
         if self.path_mtu != self.nic_mtu:
-            return f"{self.nic or 'the path'} ({self.path_mtu}, as was given)"
-        return f"{self.nic} ({self.nic_mtu}{' by its route' if self.routed else ''})"
+            return "as was given"
+        return "by its route" if self.routed else ""
 
     @property
     def routed(self) -> bool:

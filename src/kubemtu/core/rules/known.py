@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 from kubemtu.core import codes
+from kubemtu.core.cluster import capacity
 from kubemtu.core.cluster.policy import Policy
 from kubemtu.core.cluster.topology import Topology
 from kubemtu.core.codes import Finding
@@ -42,10 +43,13 @@ def _says(topology: Topology, policy: Policy) -> Finding:
         return codes.finding(
             codes.MTU126, str(policy), f"{said} Interfaces, or another policy, say no more than that.", "Nothing to do."
         )
+    leaves = capacity.of_pods(topology.state, policy.path_mtu)
+    least = topology.carries
+    less = f"; others leave {least}" if None not in {leaves, least} and least != leaves else ""
     return codes.finding(
         codes.MTU126,
         str(policy),
-        f"{said} That leaves {topology.carries} for a pod's packet, whatever the NICs say.",
+        f"{said} That leaves {leaves or least} for a pod's packet, whatever the NICs say{less}.",
         "Nothing to do while it is so; when the network carries more, change it or delete it: kubectl delete "
         f"mtupolicy {policy.name}.",
     )

@@ -39,6 +39,8 @@ def _mixed(topology: Topology) -> Iterable[Finding]:
             by_mtu.setdefault(node.nic_mtu, []).append(node)
     if len(by_mtu) < 2 or topology.carries is None or topology.held_by:
         return  # what is in force says less towards the few: MTU132 tells where it does not
+    if topology.narrowest is not None and topology.narrowest.path_mtu != min(by_mtu):
+        return  # a policy, or who gave a number, says less than any NIC: that decides, and is told as such
     few = by_mtu[min(by_mtu)]
     listing = "; ".join(
         f"{mtu}: {names(f'{node.name} ({node.nic})' for node in nodes)}" for mtu, nodes in sorted(by_mtu.items())

@@ -93,12 +93,12 @@ def _fate(topology: Topology, node: Node, largest: int, carries: int) -> str:
     cut = min(bound, largest)
     if cut > outer:
         said.append(
-            f"Those of {sizes(max(outer, carries) + 1, cut)} bytes fit {first} ({bound}) but not {node.below} "
+            f"{'those' if said else 'Those'} of {sizes(max(outer, carries) + 1, cut)} bytes fit {first} ({bound}) but not {node.below} "
             "around them: the node sends each as two fragments, or drops it, DF or not"
         )
     if largest > bound:
         said.append(
-            f"Those of {sizes(bound + 1, largest)} bytes are refused by {first} ({bound}) of the sender's own node: "
+            f"{'those' if said else 'Those'} of {sizes(bound + 1, largest)} bytes are refused by {first} ({bound}) of the sender's own node: "
             "with DF by an ICMP error, which costs TCP a flight for each new peer and, where it is filtered, leaves "
             "connections hanging at the first full segment; without DF they are cut in fragments"
         )
