@@ -199,8 +199,8 @@ def test_a_nic_keeps_its_number_where_somebody_says_that_less_gets_through(
     assert main.run(["plan", "--from", path, "--per-node"]) == 0
     lines = [line.strip("- ") for line in unstyle(capsys.readouterr().out).splitlines()]
     assert (
-        "pool apps (n2, NIC 9000): pods send at most 8950, 1354 towards pods of smaller nodes of pool apps, 1340 towards"
-        " pods of n3"
+        "pool apps (n2, NIC 9000): pods send at most 8950, 1354 towards pods of smaller nodes of pool apps, 1340"
+        " towards pods of n3"
     ) in lines
     assert (
         "pool apps (n1, NIC 9000, path 1404 as MTUPolicy fabric says): pods send at most 1354, 1340 towards pods of n3"

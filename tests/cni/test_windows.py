@@ -68,7 +68,7 @@ def text(report: Report) -> str:
 @pytest.mark.parametrize("tells", [True, False])
 def test_they_are_no_silent_nodes_and_named_as_what_they_are(tells: bool) -> None:
     report = decide.check(mixed(node(tells=tells)))
-    assert found(report) == [("MTU141", "note", "node w1 (Windows)")]
+    assert found(report) == [("MTU141", "note", "node w1, Windows")]
     assert text(report).startswith(UNSEEN)
     assert BY_HNS in text(report)
     assert (report.verdict, report.recommended_mtu) == ("incomplete", 1450)
@@ -162,7 +162,7 @@ def test_flannels_own_number_is_not_read_there() -> None:
 
 def test_a_policy_says_what_nobody_sees() -> None:
     report = decide.check(mixed(node(), policy(1500, "w1")))
-    assert found(report) == [("MTU126", "note", "MTUPolicy path"), ("MTU141", "note", "node w1 (Windows)")]
+    assert found(report) == [("MTU126", "note", "MTUPolicy path"), ("MTU141", "note", "node w1, Windows")]
     assert (report.verdict, report.recommended_mtu) == ("healthy", 1450)
 
 
@@ -170,7 +170,7 @@ def test_a_policy_about_them_alone_decides_for_all() -> None:
     """What any pod sends may go there: 1400 less VXLAN's 50."""
     report = decide.check(mixed(node(), daemonset("kube-flannel-ds-windows"), policy(1400, "w1")))
     assert ("MTU101", "error") in [(code, severity) for code, severity, _ in found(report)]
-    assert found(report)[-1] == ("MTU141", "warning", "node w1 (Windows)")
+    assert found(report)[-1] == ("MTU141", "warning", "node w1, Windows")
     assert report.recommended_mtu == 1350
     assert [(layer.name, layer.size) for layer in report.layers][:: len(report.layers) - 1] == [
         ("path", 1400), ("pod", 1350)
@@ -185,7 +185,7 @@ def test_a_fabric_of_1400_is_too_small_for_what_windows_gives() -> None:
     """kubernetes-sigs/cluster-api-provider-azure#1335: Linux was made smaller, and Windows was not."""
     report = decide.check(mixed(node(), daemonset("kube-flannel-ds-windows"), policy(1400), pods=1350))
     assert "Those of 1450 on NICs of 1500 are larger than the 1350 that MTUPolicy path" in text(report)
-    assert found(report)[-1] == ("MTU141", "warning", "node w1 (Windows)")
+    assert found(report)[-1] == ("MTU141", "warning", "node w1, Windows")
 
 
 def test_pods_of_linux_that_are_larger_than_windows() -> None:

@@ -177,7 +177,7 @@ def test_tunnels_that_cut(lab: Cluster) -> None:
             assert len(said) < 3, said  # a node that is busy reports late, and its own fragments with it
             said.append("\n".join(probe(lab)))
         found = prove(lab)
-    assert ("MTU124", "node node-1, node-2, node-3 and node-4, measured between pods") in [one[:2] for one in found]
+    assert ("MTU124", "nodes node-1, node-2, node-3 and node-4, measured between pods") in [one[:2] for one in found]
 
 
 @on_lab

@@ -12,7 +12,7 @@ import msgspec
 
 from kubemtu.cni.knowledge import CalcKey, Knowledge
 from kubemtu.cni.objects import followed, reading
-from kubemtu.core import codes, encap, net
+from kubemtu.core import codes, encap, net, places
 from kubemtu.core.change import plan
 from kubemtu.core.cluster import cni_state
 from kubemtu.core.codes import Finding
@@ -120,7 +120,7 @@ def _smaller(node: net.NodeObservation) -> list[Finding]:
     return [
         codes.finding(
             codes.MTU120,
-            f"node {node.node}, {smallest.name}",
+            places.on(node.node, smallest.name),
             f"{smallest.name} has {smallest.mtu}, less than the {nic} of the NIC between the nodes: the kubelet takes"
             " the smallest interface for new pods, whatever it is for.",
             f"Start the kubelet with --network-plugin-mtu={nic}.",

@@ -13,7 +13,7 @@ import msgspec
 
 from kubemtu.cni.knowledge import CalcKey, Knowledge
 from kubemtu.cni.programs import kubelet
-from kubemtu.core import codes, net
+from kubemtu.core import codes, net, places
 from kubemtu.core.change import plan
 from kubemtu.core.cluster import cni_state, node_files
 from kubemtu.core.codes import Finding
@@ -121,7 +121,7 @@ def _others(found: list[tuple[net.NodeObservation, net.NodeFile, dict[str, objec
     return [
         codes.finding(
             codes.MTU117,
-            f"node {node.node}, {file.path}",
+            places.on(node.node, file.path),
             f"New pods here are made by {json.dumps(plugin['type'])}, those of other nodes by {kind}; kubemtu"
             f" judges the network of {kind}.",
             "Give all nodes one kind of configuration, or look at this one by itself.",

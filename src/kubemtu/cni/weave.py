@@ -11,7 +11,7 @@ import msgspec
 from kubemtu.cni.knowledge import CalcKey, Knowledge
 from kubemtu.cni.objects import daemonset, environment, owners, reading
 from kubemtu.cni.programs import kubelet
-from kubemtu.core import codes, encap, net, rights
+from kubemtu.core import codes, encap, net, places, rights
 from kubemtu.core.change import plan
 from kubemtu.core.cluster import cni_state
 from kubemtu.core.codes import Finding
@@ -153,7 +153,7 @@ def _stuck(snapshot: Snapshot, pod_mtu: int | None) -> list[Finding]:
         out.append(
             codes.finding(
                 codes.MTU103,
-                f"node {node.node}, {BRIDGE}",
+                places.on(node.node, BRIDGE),
                 f"The bridge has {bridge.mtu}, and {VARIABLE} says {pod_mtu}: new pods here get {bridge.mtu}, whatever"
                 " weave was told since the bridge was made.",
                 f"`kubemtu apply` leads the bridge and its pods to {pod_mtu} as they run; {ANEW}.",

@@ -7,6 +7,8 @@ from typing import Literal
 
 import msgspec
 
+from kubemtu.core.places import NodePlace
+
 Severity = Literal["error", "warning", "note"]
 
 
@@ -27,6 +29,9 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """What is so, and what it costs."""
     remedy: str
     """What to do."""
+    nodes: tuple[str, ...] = ()
+    """Names of the nodes that it is about, all of them, where `place` names the first few; empty where it is about
+    objects, or about all nodes."""
 
 
 class Code(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -452,9 +457,16 @@ CODES: tuple[Code, ...] = (
 )  # fmt: skip
 
 
-def finding(code: Code, place: str, message: str, remedy: str, severity: Severity | None = None) -> Finding:
+def finding(code: Code, place: str | NodePlace, message: str, remedy: str, severity: Severity | None = None) -> Finding:
     """Make a finding of that code; `severity` only where this case is better or worse than the code usually is."""
-    return Finding(code=code.code, severity=severity or code.severity, place=place, message=message, remedy=remedy)
+    return Finding(
+        code=code.code,
+        severity=severity or code.severity,
+        place=str(place),
+        message=message,
+        remedy=remedy,
+        nodes=place.nodes if isinstance(place, NodePlace) else (),
+    )
 
 
 def markdown() -> str:

@@ -103,4 +103,4 @@ def test_silence_is_no_finding_of_size() -> None:
 
 def test_tunnels_that_cut_are_a_warning() -> None:
     (found,) = rules.find("pods", (), ("n1", "n2"))
-    assert (found.code, found.severity, found.place) == ("MTU124", "warning", "node n1 and n2, measured between pods")
+    assert (found.code, found.severity, found.place) == ("MTU124", "warning", "nodes n1 and n2, measured between pods")

@@ -12,7 +12,7 @@ from kubemtu.cni.antrea.conf import KEY, AgentConf
 from kubemtu.cni.knowledge import CalcKey, Knowledge, Mounted
 from kubemtu.cni.objects import conflist, daemonset, owners, reading, strays
 from kubemtu.cni.programs import installer, kubelet, ovs
-from kubemtu.core import codes, encap, rights
+from kubemtu.core import codes, encap, places, rights
 from kubemtu.core.change import plan
 from kubemtu.core.cluster import cni_state
 from kubemtu.core.codes import Finding
@@ -234,8 +234,7 @@ def _behind(mtu: int | None, agent: Object | None, snapshot: Snapshot) -> list[F
     return [
         codes.finding(
             codes.MTU103,
-            f"{'node' if len(nodes) == 1 else 'nodes'} {', '.join(nodes[:3])}"
-            f"{f' and {len(nodes) - 3} more' if len(nodes) > 3 else ''}, AntreaAgentInfo",
+            places.on(nodes, "AntreaAgentInfo"),
             f"antrea-agent gives pods {now} here, and the configuration says {mtu}: it has not been restarted since.",
             f"kubectl -n {ref.namespace} rollout restart daemonset/{ref.name}",
         )

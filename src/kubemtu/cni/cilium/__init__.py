@@ -17,7 +17,7 @@ from kubemtu.cni.cilium.mtu import Mode
 from kubemtu.cni.knowledge import CalcKey, Knowledge
 from kubemtu.cni.objects import chart, owners, reading, strays
 from kubemtu.cni.programs import kubelet
-from kubemtu.core import codes, net, rights
+from kubemtu.core import codes, net, places, rights
 from kubemtu.core.change import plan
 from kubemtu.core.cluster import attachments, cni_state, node_files
 from kubemtu.core.codes import Finding
@@ -249,7 +249,7 @@ def _behind(parts: CiliumParts, wanted: Mapping[str, int | None], bases: dict[st
     return [
         codes.finding(
             codes.MTU103,
-            f"node {node}, {cilium_config.HOST}",
+            places.on(node, cilium_config.HOST),
             f"Its agent works with a base MTU of {held}, and {base} is configured: the agent reads the ConfigMap"
             " only when it starts.",
             f"kubectl -n {namespace} rollout restart daemonset/{name}, or `kubemtu apply`.",
@@ -276,7 +276,7 @@ def _detected(
         out.append(
             codes.finding(
                 codes.MTU120,
-                f"node {node.node}, {smallest.device}",
+                places.on(node.node, smallest.device),
                 f"Pods' packets leave through {smallest.device} ({smallest.mtu}), and the agent has found {found}"
                 f"{where}: {'its pods send more than gets through' if more else 'its pods send less than they could'}.",
                 f"Set {cilium_config.KEY} to {smallest.mtu} in {parts.config or cilium_config.CONFIG_MAP}; leave the"

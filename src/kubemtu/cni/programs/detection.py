@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from kubemtu.cni.objects import daemonset, reading
 from kubemtu.cni.programs import felix
 from kubemtu.cni.programs.felix import Felix
-from kubemtu.core import codes, net
+from kubemtu.core import codes, net, places
 from kubemtu.core.cluster import node_files
 from kubemtu.core.codes import Finding
 from kubemtu.core.encap import Encapsulation
@@ -51,7 +51,7 @@ def undetected(snapshot: Snapshot, pattern: str) -> tuple[Finding, ...]:
         out.append(
             codes.finding(
                 codes.MTU120,
-                f"node {node.node}, {', '.join(missed)}",
+                places.on(node.node, ", ".join(missed)),
                 f"Pods' packets leave through {', '.join(missed)}, which mtuIfacePattern does not match; {takes}.",
                 f"Set mtuIfacePattern of the FelixConfiguration default to a pattern that matches {', '.join(missed)},"
                 " or set the MTU explicitly.",

@@ -7,12 +7,13 @@ import msgspec
 
 from kubemtu.cni.objects import daemonset, reading
 from kubemtu.cni.programs import netconf
-from kubemtu.core import codes, encap
+from kubemtu.core import codes, encap, places
 from kubemtu.core.cluster import cni_state, node_files
 from kubemtu.core.codes import Finding
 from kubemtu.core.errors import UsageError
 from kubemtu.core.objects import Object, Ref
 from kubemtu.core.snapshot import Snapshot
+from kubemtu.core.text.wording import these, verb
 
 CONTAINER = "kube-flannel"
 NET_CONF = "net-conf.json"  # the key of the ConfigMap
@@ -137,12 +138,11 @@ def behind(
     old = [kind for kind in now if kind != conf.kind]
     for kind in old:
         nodes = now[kind]
-        few = f"{', '.join(nodes[:3])}{f' and {len(nodes) - 3} more' if len(nodes) > 3 else ''}"
         split = "Flannel ignores nodes of another backend, so new ones do not reach these. " if len(now) > 1 else ""
         out.append(
             codes.finding(
                 codes.MTU103,
-                f"{'node' if len(nodes) == 1 else 'nodes'} {few}, annotation {ANNOTATION}",
+                places.on(nodes, f"annotation {ANNOTATION}"),
                 f"flanneld runs {kind} here, and the configuration says {conf.kind}: it has not been restarted since."
                 f" {split}What {kind} takes is counted as long as it runs.",
                 f"kubectl -n {agent.namespace} rollout restart daemonset/{agent.name}"
@@ -201,11 +201,10 @@ def lacking(nic_names: tuple[str, ...], snapshot: Snapshot) -> tuple[str, ...]:
 def startable(nic_names: tuple[str, ...], nic_key: str, nodes: tuple[str, ...]) -> None:
     """Raise UsageError when a restart would end flanneld for good on nodes, which have none of the NICs named to it."""
     if nodes:
-        few = f"{', '.join(nodes[:3])}{f' and {len(nodes) - 3} more' if len(nodes) > 3 else ''}"
         raise UsageError(
-            f"{nic_key} names {', '.join(nic_names)}, which node {few} does not have: flanneld would exit when it"
-            " restarts, and the node would lose its pod network. Name a NIC that every node has, or none, so that the"
-            " default route decides; then plan again."
+            f"{nic_key} names {', '.join(nic_names)}, which {these('node', nodes)} {verb(len(nodes), 'lack')}: flanneld"
+            " would exit there when it restarts, and no pod there would have a network. Name a NIC that every node has,"
+            " or none, so that the default route decides; then plan again."
         )
 
 

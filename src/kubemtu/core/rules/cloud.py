@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Iterable, Mapping
 
-from kubemtu.core import codes, errors
+from kubemtu.core import codes, errors, places
 from kubemtu.core.cluster import clouds
 from kubemtu.core.cluster.topology import Node, Port, Topology
 from kubemtu.core.codes import Finding
-from kubemtu.core.text.wording import count, names, sizes
+from kubemtu.core.places import NodePlace
+from kubemtu.core.text.wording import count, sizes
 
 Groups = Mapping[tuple[clouds.Limit, int], list[Node]]
 
@@ -62,7 +63,7 @@ def _outside(topology: Topology) -> Iterable[Finding]:
             largest = max(map(_out, ports))
             yield codes.finding(
                 codes.MTU135,
-                f"{_place(nodes)}, the way out",
+                _place(nodes, "the way out"),
                 f"{count(len(ports), 'pod')} here may send up to {largest} bytes to anybody, and {limit}. TCP agrees"
                 f" with hosts outside on what those take; other packets of {sizes(limit.mtu + 1, largest)} bytes need"
                 " an ICMP error that comes back. That is its word, not a measurement.",
@@ -123,7 +124,7 @@ def _out(port: Port) -> int:
     return min(own, max(routed, default=own))
 
 
-def _place(nodes: list[Node]) -> str:
-    if len(nodes) == 1:
-        return f"node {nodes[0].name}, {nodes[0].nic}"
-    return f"nodes {names(node.name for node in nodes)}"
+def _place(nodes: list[Node], what: str = "") -> NodePlace:
+    """Return where they are; of one node its NIC is named."""
+    listed = (nodes[0].nic if len(nodes) == 1 else "", what)
+    return places.on((node.name for node in nodes), ", ".join(filter(None, listed)))

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from kubemtu.core import codes, encap
+from kubemtu.core import codes, encap, places
 from kubemtu.core.cluster import drift, goodput, pods
 from kubemtu.core.cluster.cni_state import CniState
 from kubemtu.core.cluster.node_files import Rendered
@@ -35,7 +35,7 @@ def _refused(topology: Topology) -> Iterable[Finding]:
         if pod.refused:
             yield codes.finding(
                 codes.MTU108,
-                f"node {pod.node}, pod {namespace}/{pod.name}",
+                places.on(pod.node, f"pod {namespace}/{pod.name}"),
                 f"It is down already: {pod.refused}. Pods of this node keep what they have, and nothing here follows a"
                 " change any more.",
                 "Put the key back where it belongs; the kubelet then starts the container by itself.",
@@ -193,7 +193,7 @@ def _nodes(topology: Topology) -> Iterable[Finding]:
         if conflist.plugins is None:
             yield codes.finding(
                 codes.MTU122,
-                f"node {node.name}, {conflist.path}",
+                places.on(node.name, conflist.path),
                 "The file is not a CNI configuration: it is no JSON, or lists no plugins. No new pod starts here.",
                 "Restart the CNI's pod on this node, which writes the file anew; if it comes back so, correct its "
                 "template.",
@@ -203,7 +203,7 @@ def _nodes(topology: Topology) -> Iterable[Finding]:
             type_, quotes = ("a text", "in") if conflist.as_text else ("an integer", "without")
             yield codes.finding(
                 codes.MTU112,
-                f"node {node.name}, {conflist.path}",
+                places.on(node.name, conflist.path),
                 f"The MTU is {conflist.refused}; the plugin takes only {type_}, so no new pod starts here.",
                 f"Write the number {quotes} quotes where the file is made from, then restart the CNI's pod here.",
             )
@@ -233,7 +233,7 @@ def _impossible(node: Node, conflist: Rendered, gives: int) -> Finding:
     )
     return codes.finding(
         codes.MTU112,
-        f"node {node.name}, {conflist.by or conflist.path}",
+        places.on(node.name, conflist.by or conflist.path),
         f"The MTU is {gives}, and an interface of a pod takes {encap.IPV4_MINIMUM} to {encap.LARGEST_MTU}: no new pod"
         f" starts here.{loopback}",
         "Write a number that fits the NIC where the file is made from, then restart the CNI's pod here.",
@@ -306,7 +306,7 @@ def _stale(topology: Topology, node: Node, conflist: Rendered, restart: str) -> 
         )
         return codes.finding(
             codes.MTU110,
-            f"node {node.name}, {path}",
+            places.on(node.name, path),
             f"{here}; {by}. It counts (new pods get {conflist.gives or 'what the plugin decides'}) until the CNI's pod "
             "restarts and writes it anew.",
             f"Change the configuration instead ({key_place(state)}): `kubemtu plan` shows how."
@@ -316,7 +316,7 @@ def _stale(topology: Topology, node: Node, conflist: Rendered, restart: str) -> 
         )
     return codes.finding(
         codes.MTU103,
-        f"node {node.name}, {path}",
+        places.on(node.name, path),
         f"{here}. New pods on this node get {conflist.gives or 'what the plugin decides'}: the CNI's pod here has not "
         "been restarted since the configuration changed.",
         restart,

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterable
 
-from kubemtu.core import codes, net
+from kubemtu.core import codes, net, places
 from kubemtu.core.cluster.topology import Node, Topology
 from kubemtu.core.codes import Finding
-from kubemtu.core.text.wording import count, names
+from kubemtu.core.text.wording import count, listed, names
 
 LOCK = "mtu lock"
 
@@ -25,7 +25,7 @@ def _hosts(node: Node, _topology: Topology) -> Iterable[Finding]:
     if node.seen.host_pins:
         yield codes.finding(
             codes.MTU116,
-            f"node {node.name}, {count(len(node.seen.host_pins), 'route')}: {names(node.seen.host_pins)}",
+            places.on(node.name, listed("route", node.seen.host_pins)),
             "Routes of kubemtu (protocol 109) hold what this node itself sends there, and no record of the change that "
             f"made them is left.{_written(node)}",
             "On this node: ip route flush proto 109; ip -6 route flush proto 109",
@@ -49,7 +49,7 @@ def _pods(node: Node, _topology: Topology) -> Iterable[Finding]:
             whose = "The sysctl holds its IPv6" if len(pods) == 1 else "The sysctl holds their IPv6"
         yield codes.finding(
             codes.MTU116,
-            f"node {node.name}, {count(len(pods), 'pod')}: {names(pods)}",
+            places.on(node.name, listed("pod", pods)),
             f"{whose} at {mtu} ({how}), and no migration is under way. {_cost(how)}{_written(node)}",
             f"In {'the' if len(pods) == 1 else 'each'} pod's network namespace: {undo}",
         )
@@ -64,7 +64,7 @@ def _routes(node: Node, topology: Topology) -> Iterable[Finding]:
     mtus = sorted({route.mtu for route in pinned if route.mtu is not None})
     yield codes.finding(
         codes.MTU116,
-        f"node {node.name}, {count(len(pinned), 'route')}: {names(route.destination for route in pinned)}",
+        places.on(node.name, f"{count(len(pinned), 'route')}: {names(route.destination for route in pinned)}"),
         f"This node's routes to pods hold it at {names(str(mtu) for mtu in mtus)} ({LOCK}), and no migration is "
         f"under way. {_cost(LOCK)}{_written(node)}",
         f"On this node{', for each of them' if len(pinned) > 1 else ''}: {_unpin(pinned[0])}",

@@ -2,13 +2,13 @@
 
 from collections.abc import Collection, Iterable, Sequence
 
-from kubemtu.core import codes, net
+from kubemtu.core import codes, net, places
 from kubemtu.core.cluster import reach
 from kubemtu.core.cluster.topology import Node, Port, Topology
 from kubemtu.core.codes import Finding
 from kubemtu.core.planning import apart
 from kubemtu.core.rules.pods import grouped
-from kubemtu.core.text.wording import count, names, sizes
+from kubemtu.core.text.wording import listed, names, sizes
 
 
 def find(topology: Topology) -> tuple[Finding, ...]:
@@ -30,7 +30,7 @@ def _outside(topology: Topology, node: Node) -> Finding:
     above = _born_above(topology, node)
     return codes.finding(
         codes.MTU132,
-        f"node {node.name}",
+        places.on(node.name),
         f"MTUMigration {topology.held_by} is in force, and this node is not in it: {_why(topology, node)} Pods born"
         f" there keep what the configuration gives them{above}{_towards(node, reaching)}.{_from(own)}",
         _anew(topology)
@@ -106,7 +106,7 @@ def _pods(topology: Topology, node: Node, outside: Collection[str]) -> Iterable[
             )
         yield codes.finding(
             codes.MTU132,
-            f"node {node.name}, {count(len(ports), 'pod')}: {names(port.pod for port in ports)}",
+            places.on(node.name, listed("pod", [port.pod for port in ports])),
             f"MTUMigration {topology.held_by} is in force, and {lacks or 'its sizes do not fit any more'}. {cost}",
             f"See what kubemtu-agent says on {node.name}, then {_again(topology)}" if lacks else _anew(topology),
             "error" if worst is not None else "warning",

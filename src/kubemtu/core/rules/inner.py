@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from kubemtu.core import codes
+from kubemtu.core import codes, places
 from kubemtu.core.cluster import nesting
 from kubemtu.core.cluster.nesting import Nested
 from kubemtu.core.cluster.topology import Node, Topology
@@ -35,7 +35,7 @@ def _of(node: Node) -> Iterable[Finding]:
         remedy = f"{by}{nested.remedy}" if by else f"{nested.remedy[0].upper()}{nested.remedy[1:]}"
         yield codes.finding(
             codes.MTU131,
-            f"node {node.name}, {where}, {nested.device}",
+            places.on(node.name, f"{where}, {nested.device}"),
             f"In {where} {nested.sentence}.{told}{unseen}",
             f"{remedy}. kubemtu changes nothing inside a pod.",
             _severity(nested),

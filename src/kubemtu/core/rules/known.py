@@ -7,7 +7,7 @@ from kubemtu.core.cluster import capacity
 from kubemtu.core.cluster.policy import Policy
 from kubemtu.core.cluster.topology import Topology
 from kubemtu.core.codes import Finding
-from kubemtu.core.text.wording import names
+from kubemtu.core.text.wording import these
 
 
 def find(topology: Topology) -> tuple[Finding, ...]:
@@ -23,7 +23,7 @@ def _used(topology: Topology) -> Iterable[Finding]:
             yield codes.finding(
                 codes.MTU127,
                 str(one),
-                f"It speaks of node {names(absent)}, which the cluster does not have; for those it says nothing.",
+                f"It speaks of {these('node', absent)}, which the cluster does not have; for those it says nothing.",
                 f"Correct spec.nodes, or delete it: kubectl delete mtupolicy {one.name}.",
             )
         if not one.nodes or len(absent) < len(one.nodes):
@@ -31,7 +31,7 @@ def _used(topology: Topology) -> Iterable[Finding]:
 
 
 def _says(topology: Topology, policy: Policy) -> Finding:
-    whole = f"to and from node {names(policy.nodes)}" if policy.nodes else "between nodes"
+    whole = f"to and from {these('node', policy.nodes)}" if policy.nodes else "between nodes"
     until = f" until {policy.expires}" if policy.expires else ""
     said = f"Known on purpose: the path {whole} carries {policy.path_mtu}{until} ({policy.reason.rstrip('.')})."
     decides = any(node.bound is not None and node.bound.by == str(policy) for node in topology.nodes)

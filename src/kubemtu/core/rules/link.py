@@ -2,10 +2,11 @@
 
 from collections.abc import Iterable, Sequence
 
-from kubemtu.core import codes
+from kubemtu.core import codes, places
 from kubemtu.core.cluster import goodput
 from kubemtu.core.cluster.topology import Node, Topology
 from kubemtu.core.codes import Finding, Severity
+from kubemtu.core.places import NodePlace
 from kubemtu.core.text.wording import count, has, names
 
 POOLS_MOST = 3  # that are named by their counts
@@ -24,7 +25,7 @@ def _absent(topology: Topology) -> Iterable[Finding]:
         there |= dict.fromkeys(link.name for link in node.seen.links if not link.kind and link.name != "lo")
         yield codes.finding(
             codes.MTU109,
-            f"node {node.name}, {state.nic_key or state.said}",
+            places.on(node.name, state.nic_key or state.said),
             f"The configuration names {names(state.nic_names)}, and this node has only "
             f"{names(there) or 'other devices'}. What runs here keeps running; at its next start "
             f"{state.nic_reader or state.said} exits, and the node loses its pod network.",
@@ -69,13 +70,13 @@ def _mixed(topology: Topology) -> Iterable[Finding]:
     yield codes.finding(codes.MTU106, _place(topology, few), f"{fact}{price}", f"{remedy}.", severity)
 
 
-def _place(topology: Topology, few: Sequence[Node]) -> str:
+def _place(topology: Topology, few: Sequence[Node]) -> NodePlace:
     """Name the nodes with the smallest NICs, and their pool where that has no others."""
     if len(few) == 1:
-        return f"node {few[0].name}, {few[0].nic}"
+        return places.on(few[0].name, few[0].nic)
     whole = few[0].api.pool
     alone = whole and {node.name for node in few} == {node.name for node in topology.nodes if node.api.pool == whole}
-    return f"{f'{whole}, ' if alone else ''}nodes {names(node.name for node in few)}"
+    return places.on((node.name for node in few), inside=whole if alone else "")
 
 
 def _pools(topology: Topology, few: Sequence[Node]) -> str:

@@ -2,11 +2,12 @@
 
 from collections.abc import Iterable, Sequence
 
-from kubemtu.core import codes
+from kubemtu.core import codes, places
 from kubemtu.core.codes import Finding
 from kubemtu.core.mesh.faults import Fault
 from kubemtu.core.path import verdict
-from kubemtu.core.text.wording import names
+from kubemtu.core.places import NodePlace
+from kubemtu.core.text.wording import these
 
 
 def find(layer: str, faults: Sequence[Fault], cutting: Sequence[str]) -> tuple[Finding, ...]:
@@ -33,7 +34,7 @@ def missing(nodes: Sequence[str], layers: Iterable[Sequence[Fault]], absent: Seq
     if left := [name for name in nodes if name not in told]:
         yield codes.finding(
             codes.MTU125,
-            f"node {names(left)}",
+            places.on(left),
             "Not measured, or not in every layer: no agent reports from there, or no probe pod runs there.",
             "Run the kubemtu agent and the probe pod on every node, then measure again.",
         )
@@ -53,18 +54,19 @@ def _begun(fault: Fault) -> str:
     return said if said.startswith((*fault.members, *fault.others)) else said[:1].upper() + said[1:]
 
 
-def _place(layer: str, fault: Fault) -> str:
-    between = [*fault.members, *fault.others]
-    what = {"zone": "zone", "all": "all", "node": "node"}[fault.scope]
-    where = f"{what} {names(between)}" if between else "all nodes"
-    return f"{where}, measured between {layer}"
+def _place(layer: str, fault: Fault) -> NodePlace | str:
+    between = tuple(dict.fromkeys((*fault.members, *fault.others)))
+    measured = f"measured between {layer}"
+    if fault.scope == "node" and between:
+        return places.on(between, measured)
+    return f"{these('zone', between) if fault.scope == 'zone' and between else 'all nodes'}, {measured}"
 
 
 def _cutting(layer: str, cutting: Sequence[str]) -> Iterable[Finding]:
     if cutting:
         yield codes.finding(
             codes.MTU124,
-            f"node {names(cutting)}, measured between {layer}",
+            places.on(cutting, f"measured between {layer}"),
             "Full-size packets arrive, but the tunnel's packets around them are cut in pieces on the way: each becomes "
             "two or more, and is lost when any of them is. This was counted while they were sent.",
             "Run `kubemtu plan`: it shows the MTU that travels whole, and `kubemtu apply` changes it live.",

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from kubemtu.core import codes, net
+from kubemtu.core import codes, net, places
 from kubemtu.core.cluster import tunnels
 from kubemtu.core.cluster.topology import Node, Topology
 from kubemtu.core.codes import Finding, Severity
@@ -24,7 +24,7 @@ def _tunnel(node: Node, topology: Topology) -> Iterable[Finding]:
     tunnel = node.tunnel
     if tunnel is None:
         return
-    place = f"node {node.name}, {tunnel.name}"
+    place = places.on(node.name, tunnel.name)
     largest = max((port.sends or port.shown or 0 for port in node.ports), default=0)
     wanted = topology.state.tunnel_mtu
     most = min((size for size in (wanted, node.fits) if size is not None), default=0)  # the kernel refuses more
@@ -87,7 +87,7 @@ def _beyond_others(topology: Topology) -> Iterable[Finding]:
             nic = f"the NICs of {names(far)}, the least of which is {narrow.below}"
         yield codes.finding(
             codes.MTU145,
-            f"{'node' if len(nodes) == 1 else 'nodes'} {names(nodes)}, {device}",
+            places.on(nodes, device),
             f"What {_themselves(nodes)} network, send by {device} ({sends}) does not fit {nic}: datagrams of"
             f" {sizes(members[0].takes + 1, sends)} bytes, and pieces of larger ones, vanish in front of it, with DF or"
             " without, and no ICMP error comes back. TCP agrees on less, and pods of the pod network have less.",
@@ -134,7 +134,7 @@ def _companions(node: Node, topology: Topology) -> Iterable[Finding]:
         commands = "; ".join(f"ip link set dev {name} mtu {expected}" for name in devices)
         yield codes.finding(
             codes.MTU107,
-            f"node {node.name}, {names(devices)}",
+            places.on(node.name, names(devices)),
             f"{names(devices)} {has(len(devices))} {mtu}, and pods of this node {expected}: what the node itself sends"
             f" to Services goes in packets of at most {mtu} bytes.",
             f"{commands} on this node{f', or {by}' if (by := topology.state.companions_by) else ''}.",
@@ -162,7 +162,7 @@ def _bridge(node: Node, topology: Topology) -> Iterable[Finding]:
         yield from _gateway(node, bridge, topology.state.ports.bridge)
         return
     smallest, largest = min(port.at.host_mtu for port in ports), max(port.at.host_mtu for port in ports)
-    place = f"node {node.name}, {bridge.name}"
+    place = places.on(node.name, bridge.name)
     if smallest != largest:
         small = [port.pod for port in ports if port.at.host_mtu == smallest]
         yield codes.finding(
@@ -202,7 +202,7 @@ def _gateway(node: Node, gateway: net.Link, switch: str | None) -> Iterable[Find
     if switch not in {None, gateway.name} and gateway.up and gateway.mtu < largest:
         yield codes.finding(
             codes.MTU121,
-            f"node {node.name}, {gateway.name}",
+            places.on(node.name, gateway.name),
             f"{gateway.name} has {gateway.mtu}, and pods here send up to {largest}: packets of"
             f" {sizes(gateway.mtu + 1, largest)} bytes that leave their node through it are dropped by the switch,"
             " without an ICMP error.",

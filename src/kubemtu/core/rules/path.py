@@ -4,11 +4,12 @@ from collections.abc import Iterable
 
 import msgspec
 
-from kubemtu.core import codes, net
+from kubemtu.core import codes, net, places
 from kubemtu.core.cluster import goodput
 from kubemtu.core.cluster.topology import Node, Port, Topology
 from kubemtu.core.codes import Finding, Severity
-from kubemtu.core.text.wording import count, has, names, sizes
+from kubemtu.core.places import NodePlace
+from kubemtu.core.text.wording import count, has, listed, sizes
 
 BY_HOST_ENDS = ", as their host ends have (the pods' own ends were not seen)"
 
@@ -87,28 +88,29 @@ def _fate(topology: Topology, node: Node, largest: int, carries: int) -> str:
     silent = min(bound, outer, largest)
     if silent > carries:
         said.append(
-            f"Those of {sizes(carries + 1, silent)} bytes fit this node's own devices and vanish {where}, without an "
+            f"those of {sizes(carries + 1, silent)} bytes fit this node's own devices and vanish {where}, without an "
             "ICMP error"
         )
     cut = min(bound, largest)
     if cut > outer:
         said.append(
-            f"{'those' if said else 'Those'} of {sizes(max(outer, carries) + 1, cut)} bytes fit {first} ({bound}) but not {node.below} "
-            "around them: the node sends each as two fragments, or drops it, DF or not"
+            f"those of {sizes(max(outer, carries) + 1, cut)} bytes fit {first} ({bound}) but not {node.below} around "
+            "them: the node sends each as two fragments, or drops it, DF or not"
         )
     if largest > bound:
         said.append(
-            f"{'those' if said else 'Those'} of {sizes(bound + 1, largest)} bytes are refused by {first} ({bound}) of the sender's own node: "
+            f"those of {sizes(bound + 1, largest)} bytes are refused by {first} ({bound}) of the sender's own node: "
             "with DF by an ICMP error, which costs TCP a flight for each new peer and, where it is filtered, leaves "
             "connections hanging at the first full segment; without DF they are cut in fragments"
         )
     twin = _twin(node)
     if twin is not None and twin.mtu < largest:
         said.append(
-            f"{'those' if said else 'Those'} of {sizes(twin.mtu + 1, largest)} bytes that are IPv6 are refused by "
+            f"those of {sizes(twin.mtu + 1, largest)} bytes that are IPv6 are refused by "
             f"{twin.name} ({twin.mtu}) of the sender's own node, with an ICMPv6 error"
         )
-    return "; ".join(said) + "."
+    told = "; ".join(said)
+    return f"{told[:1].upper()}{told[1:]}."
 
 
 def _twin(node: Node) -> net.Link | None:
@@ -148,9 +150,6 @@ def _below(topology: Topology, carries: int) -> Iterable[Finding]:
         )
 
 
-def _place(members: list[tuple[Node, Port]]) -> str:
-    where = dict.fromkeys(node.name for node, _ in members)
-    return (
-        f"{'node' if len(where) == 1 else 'nodes'} {names(where)}, {count(len(members), 'pod')}: "
-        f"{names(port.pod for _, port in members)}"
-    )
+def _place(members: list[tuple[Node, Port]]) -> NodePlace:
+    pods = listed("pod", [port.pod for _, port in members])
+    return places.on((node.name for node, _ in members), pods)

@@ -3,11 +3,11 @@
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
-from kubemtu.core import codes, encap
+from kubemtu.core import codes, encap, places
 from kubemtu.core.cluster.topology import Node, Port, Topology
 from kubemtu.core.codes import Finding, Severity
 from kubemtu.core.net import VLAN_SLACK
-from kubemtu.core.text.wording import count, has, names, sizes
+from kubemtu.core.text.wording import count, has, listed, names, sizes
 
 K = TypeVar("K")
 BOTH_ENDS = "Run `kubemtu apply`: it sets both ends of every pod without restarting one."
@@ -37,7 +37,7 @@ def _ends(node: Node) -> Iterable[Finding]:
     for (host, pod), ports in grouped(apart, lambda port: (port.at.ends[0], port.at.ends[-1])).items():
         yield codes.finding(
             codes.MTU105,
-            f"node {node.name}, {count(len(ports), 'pod')}: {names(port.pod for port in ports)}",
+            places.on(node.name, listed("pod", [port.pod for port in ports])),
             _ends_message(host, pod, ports),
             BOTH_ENDS,
             "error" if abs(host - pod) > VLAN_SLACK else "warning",
@@ -80,7 +80,7 @@ def _older(node: Node, topology: Topology) -> Iterable[Finding]:
             severity = "warning" if all(topology.fits(node, port) for port in ports) else "error"
         yield codes.finding(
             codes.MTU104,
-            f"node {node.name}, {count(len(ports), 'pod')}: {names(port.pod for port in ports)}",
+            places.on(node.name, listed("pod", [port.pod for port in ports])),
             f"{len(ports)} of {count(len(node.ports), 'pod')} {has(len(ports))} {mtu}"
             f"{'' if seen else ' at the host end (the own end was not seen)'}, but a pod created now gets "
             f"{born.gives} ({born.by}). A pod keeps the MTU that it was born with, whatever the configuration says "
@@ -106,7 +106,7 @@ def _routes(node: Node) -> Iterable[Finding]:
     for (destination, mtu, device), ports in above.items():
         yield codes.finding(
             codes.MTU115,
-            f"node {node.name}, {count(len(ports), 'pod')}: {names(port.pod for port in ports)}, route {destination}",
+            places.on(node.name, f"{listed('pod', [port.pod for port in ports])}, route {destination}"),
             f"The route says mtu {mtu}, its device has {device}. The kernel believes the route: packets of "
             f"{sizes(device + 1, mtu)} bytes are sent, and from {device + VLAN_SLACK + 1} on they vanish at the other "
             "end of the veth.",
@@ -119,7 +119,7 @@ def _ipv6(node: Node, topology: Topology) -> Iterable[Finding]:
     for mtu, ports in grouped(small, _ipv6_mtu).items():
         yield codes.finding(
             codes.MTU114,
-            f"node {node.name}, {count(len(ports), 'pod')}: {names(port.pod for port in ports)}",
+            places.on(node.name, listed("pod", [port.pod for port in ports])),
             f"{count(len(ports), 'pod')} of a pod network with IPv6 {has(len(ports))} {mtu}. IPv6 needs 1280 on every "
             "link (RFC 8200, section 5): below that Linux takes every IPv6 address and route off the interface, and "
             "raising it again does not bring them back.",

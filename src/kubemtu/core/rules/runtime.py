@@ -1,6 +1,6 @@
 """The file that the runtime takes: where it is not the CNI's own, a change of that reaches no new pod by itself."""
 
-from kubemtu.core import codes
+from kubemtu.core import codes, places
 from kubemtu.core.cluster import node_files
 from kubemtu.core.cluster.node_files import Rendered, Taken
 from kubemtu.core.cluster.topology import Node, Topology
@@ -39,7 +39,7 @@ def _foreign(node: Node, topology: Topology) -> Finding:
     runs = rendered.plugins[0].get("type") if rendered.plugins else ""
     return codes.finding(
         codes.MTU130,
-        f"node {node.name}, {rendered.path}",
+        places.on(node.name, rendered.path),
         f"The CNI's own file, {topology.state.conflist}, is not there, and the runtime takes this one: it runs"
         f" {runs!s:.40}, which is another pod network, and new pods here get"
         f" {rendered.gives or 'what that plugin decides'}.",
@@ -115,7 +115,7 @@ def _same(rendered: Rendered) -> bool:
 
 
 def _of(topology: Topology, own: str, taken: Taken, gives: int | None, nodes: list[Node]) -> Finding:
-    place = f"{'node' if len(nodes) == 1 else 'nodes'} {names(node.name for node in nodes)}, {taken.path}"
+    place = places.on((node.name for node in nodes), taken.path)
     first = "The runtime takes this file, the first by name in its folder"
     if not taken.valid:
         return codes.finding(

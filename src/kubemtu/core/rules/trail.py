@@ -95,7 +95,7 @@ class Trails(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 def of(topology: Topology, node: Node, findings: Iterable[Finding]) -> Trail:
     """Follow the MTU on one node; `findings` are those of the whole cluster (core.rules.report.judge)."""
-    own = [one for one in findings if f"{one.place},".startswith((f"node {node.name},", f"node {node.name}:"))]
+    own = [one for one in findings if node.name in one.nodes]
     waypoints = tuple(_with_reason(each, own) for each in _waypoints(topology, node))
     return Trail(
         node=node.name,

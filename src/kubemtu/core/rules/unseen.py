@@ -2,11 +2,11 @@
 
 from collections.abc import Iterable
 
-from kubemtu.core import codes, rights
+from kubemtu.core import codes, places, rights
 from kubemtu.core.cluster.topology import Node, Topology
 from kubemtu.core.codes import Finding
 from kubemtu.core.rules import missing
-from kubemtu.core.text.wording import count, names
+from kubemtu.core.text.wording import count, listed, names
 
 
 def find(topology: Topology) -> tuple[Finding, ...]:
@@ -35,7 +35,7 @@ def _of_files(topology: Topology) -> Iterable[Finding]:
         number = len(others)
         yield codes.finding(
             codes.MTU118,
-            f"{'node' if number == 1 else 'nodes'} {names(others)}",
+            places.on(others),
             f"Of {count(number, 'node')} no interface is in the files, so the smallest NIC may be there, and nothing is"
             " said about the pods there.",
             "Save what `ip -d -j link` and `ip -j route` print there, too, each file named after its node.",
@@ -64,7 +64,7 @@ def _pods(topology: Topology) -> Iterable[Finding]:
             number = len(overdue)
             yield codes.finding(
                 codes.MTU118,
-                f"node {node.name}, {count(number, 'pod')}: {names(overdue)}",
+                places.on(node.name, listed("pod", overdue)),
                 f"{count(number, 'pod')} of {node.name} {'is' if number == 1 else 'are'} not seen: the API says that"
                 f" {'it runs' if number == 1 else 'they run'} there, and no interface of {_looked_for(topology)} is"
                 f" {'its' if number == 1 else 'theirs'}. What MTU {'it has' if number == 1 else 'they have'} is"
@@ -79,7 +79,7 @@ def _late(node: Node) -> Iterable[Finding]:
         number = len(node.late)
         yield codes.finding(
             codes.MTU118,
-            f"node {node.name}, {count(number, 'pod')}: {names(node.late)}",
+            places.on(node.name, listed("pod", node.late)),
             f"{count(number, 'pod')} of {node.name} {'is' if number == 1 else 'are'} not seen yet:"
             f" {'it' if number == 1 else 'they'} began when the node was looked at last, or later. What MTU"
             f" {'it has' if number == 1 else 'they have'} is unknown.",
@@ -90,12 +90,13 @@ def _late(node: Node) -> Iterable[Finding]:
 def _own_ends(topology: Topology) -> Iterable[Finding]:
     halves = [pair for pair in topology.ports if not pair[1].seen]
     if halves:
-        where = dict.fromkeys(node.name for node, _ in halves)
         sizes = sorted({port.at.host_mtu for _, port in halves})
         yield codes.finding(
             codes.MTU118,
-            f"{'node' if len(where) == 1 else 'nodes'} {names(where)}, own {'end' if len(halves) == 1 else 'ends'} of "
-            f"{count(len(halves), 'pod')}",
+            places.on(
+                (node.name for node, _ in halves),
+                f"own {'end' if len(halves) == 1 else 'ends'} of {count(len(halves), 'pod')}",
+            ),
             f"Of {count(len(halves), 'pod')} only the host end was seen ({names(map(str, sizes))}), and nobody looked "
             "inside: a pod whose own end has another MTU, or whose routes say less, or that runs containers or virtual "
             "machines larger than itself, cannot be told from a right one.",
@@ -118,7 +119,7 @@ def _silent(topology: Topology) -> Iterable[Finding]:
         hidden = any(entry.what == "nodemtus" and entry.why == "forbidden" for entry in topology.unread)
         yield codes.finding(
             codes.MTU118,
-            f"{'node' if silent == 1 else 'nodes'} {names(topology.silent)}",
+            places.on(topology.silent),
             f"{count(silent, 'node')} of {silent + len(topology.nodes)} told nothing about NICs, tunnels and running "
             "pods, so the smallest NIC may be there, and nothing is said about the pods there.",
             "Allow kubemtu to read what the agents tell (nodemtus), then check again." if hidden else _ways(topology),

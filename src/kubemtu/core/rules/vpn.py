@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from kubemtu.core import codes, net, vpn
+from kubemtu.core import codes, net, places, vpn
 from kubemtu.core.cluster.topology import Node, Topology
 from kubemtu.core.codes import Finding
 from kubemtu.core.text.wording import sizes
@@ -25,7 +25,7 @@ def _above(node: Node) -> Iterable[Finding]:
     if size > fits:
         yield codes.finding(
             codes.MTU136,
-            f"node {node.name}, {device.name}",
+            places.on(node.name, device.name),
             f"{device.name} leads to the other nodes and lets {size} through; {name} puts {vpn.COST} bytes around each"
             f" packet ({vpn.COST + vpn.IPV6_MORE} over IPv6), and {link} below it carries {carries}: packets of"
             f" {sizes(fits + 1, size)} bytes leave the node in two pieces, whatever is in them, or are dropped on the"

@@ -2,11 +2,12 @@
 
 from collections.abc import Iterable
 
-from kubemtu.core import codes
+from kubemtu.core import codes, places
 from kubemtu.core.cluster import windows
 from kubemtu.core.cluster.cni_state import WindowsPart
 from kubemtu.core.cluster.topology import Topology
 from kubemtu.core.codes import Finding
+from kubemtu.core.places import NodePlace
 from kubemtu.core.text.wording import count, names, verb
 
 _BELOW = "what makes its pods smaller is Windows' own setting, which no object of the API holds"
@@ -47,10 +48,9 @@ def silent(topology: Topology) -> tuple[str, ...]:
     return tuple(node.name for node in topology.windows if node.bound is None)
 
 
-def place(topology: Topology) -> str:
+def place(topology: Topology) -> NodePlace:
     """Return where they are."""
-    found = [node.name for node in topology.windows]
-    return f"{'node' if len(found) == 1 else 'nodes'} {names(found)} (Windows)"
+    return places.on((node.name for node in topology.windows), "Windows")
 
 
 def remains(topology: Topology, aim: int) -> tuple[str, ...]:

@@ -13,6 +13,17 @@ def names(items: Iterable[str], most: int = NAMES_MOST) -> str:
     return " and ".join([", ".join(listed[:-1]), listed[-1]] if len(listed) > 1 else listed)
 
 
+def these(noun: str, items: Iterable[str], most: int = NAMES_MOST) -> str:
+    """Name one or several of a kind with their noun: "node a", "nodes a and b", "nodes a, b, c and 12 more"."""
+    listed = list(items)
+    return f"{noun}{'' if len(listed) == 1 else 's'} {names(listed, most)}"
+
+
+def listed(noun: str, items: Collection[str]) -> str:
+    """Count some of a kind and name the first few: "9 pods: a, b, c and 6 more"."""
+    return f"{count(len(items), noun)}: {names(items)}"
+
+
 def count(number: int, noun: str) -> str:
     """Give "1 pod" or "9 pods"; a hyphen keeps the number and the noun together in nothing but sense."""
     return f"{number} {noun}" + ("" if number == 1 else "s")
