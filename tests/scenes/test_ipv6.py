@@ -110,3 +110,26 @@ def _carries_1430(lab: Cluster) -> None:
     for words in (("pod-1a", "pod-2a"), ("pod-1a", "svc/kubemtu/kubemtu-probe"), ("node-1", "node-2")):
         asked = lab.run("why", *words, "-o", "json")
         assert (asked.code, json.loads(asked.out)["diagnosis"]["isMtu"]) == (0, "no"), words
+
+
+@on_lab
+def test_what_leaves_ipv6_too_little_is_said_and_no_command_leads_there(lab: Cluster) -> None:
+    """1349 less 70 are 1279; IPv6 needs 1280 on every link (RFC 8200, section 5)."""
+    for words in (("plan", "--nic-mtu", "1349"), ("policy", "--path-mtu", "1349", "--reason", "narrow", "--apply")):
+        refused = lab.run(*words)
+        assert refused.code == 2, refused.out
+        assert "IPv6 needs 1280 on every link (RFC 8200, section 5)" in refused.err
+    with situations.hole(lab, "node-2", 1349, way="both"):
+        measured(lambda: _no_way_there(lab))
+
+
+def _no_way_there(lab: Cluster) -> None:
+    for words in (("probe",), ("check", "--prove"), ("why", "pod-1a", "pod-2a")):
+        ended = lab.run(*words, "-o", "json")
+        assert ended.code == 1, ended.err
+        found = json.loads(ended.out)
+        remedy = found["remedy"] if "remedy" in found else found["diagnosis"]["remedy"]
+        assert (remedy["cause"], remedy["mtu"], remedy["pathMtu"], remedy["least"]) == ("network", 0, 1349, 1280), words
+        assert "`kubemtu plan" not in ended.out, words
+        assert "`kubemtu apply" not in ended.out, words
+        assert "ip link set" not in ended.out, words

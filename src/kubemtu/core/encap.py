@@ -31,9 +31,19 @@ LARGEST_MTU = 65535  # RFC 791 3.1: the total length is 16 bits; include/uapi/li
 IPV4_MINIMUM = 68  # RFC 791 3.2; include/uapi/linux/if_ether.h ETH_MIN_MTU
 IPV4_REASSEMBLY = 576  # RFC 791 3.2: what every host must be able to receive
 IPV6_MINIMUM = 1280  # RFC 8200 5; the kernel takes IPv6 off a device below it
+NEEDS = {
+    IPV4_REASSEMBLY: "IPv4 needs the 576 bytes that every host must take whole (RFC 791, section 3.2)",
+    IPV6_MINIMUM: "IPv6 needs 1280 on every link (RFC 8200, section 5)",
+}
+"""Why pods must have so many bytes, by `least`."""
 GENEVE_OPTIONS_MOST = 252  # RFC 8926 3.4: six bits, counting 4-byte words
 ESP_ALIGN = 4  # RFC 4303 2.4; net/ipv4/esp4.c: ALIGN(crypto_aead_blocksize(aead), 4), which is 4 for GCM
 WIREGUARD_PAD = 16  # drivers/net/wireguard/messages.h MESSAGE_PADDING_MULTIPLE
+
+
+def least(*, ipv6: bool) -> int:
+    """Return the smallest MTU that pods can have, in bytes: with IPv6, or with IPv4 alone."""
+    return IPV6_MINIMUM if ipv6 else IPV4_REASSEMBLY
 
 
 class Encapsulation(msgspec.Struct, frozen=True, kw_only=True):

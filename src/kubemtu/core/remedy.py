@@ -4,6 +4,8 @@ from typing import Literal
 
 import msgspec
 
+from kubemtu.core import encap
+
 Cause = Literal["network", "tunnel", "overlay", "veth", "bridge", "pods", "nics", "none"]
 
 
@@ -18,6 +20,8 @@ class Remedy(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """
     mtu: int = 0
     """The MTU that pods shall have, in bytes; 0 where none can be said."""
+    least: int = 0
+    """The MTU that pods need, in bytes, where none suits: less is left for them; else 0."""
     path_mtu: int = 0
     """What gets through between nodes, in bytes; 0 where the NICs decide."""
     devices: str = ""
@@ -27,7 +31,9 @@ class Remedy(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
     @property
     def command(self) -> str:
-        """The command that shows the change; `apply` with the same options makes it."""
+        """The command that shows the change; `apply` with the same options makes it. Empty where no MTU suits."""
+        if self.least:
+            return ""
         if self.cause == "network" and self.path_mtu and not self.stated_by:
             return f"plan --nic-mtu {self.path_mtu}"
         return f"plan --mtu {self.mtu}" if self.cause == "overlay" else "plan"
@@ -35,6 +41,10 @@ class Remedy(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     @property
     def words(self) -> str:
         """What to do, as a clause."""
+        if self.least:
+            of_path = f"of {self.path_mtu} bytes " if self.path_mtu else ""
+            short = f"{of_path}too little is left for pods"
+            return f"raise what the network carries: {short}, and {encap.NEEDS[self.least]}, so no pod MTU suits it"
         made = self.command.replace("plan", "apply", 1)
         if self.cause == "tunnel":
             return (

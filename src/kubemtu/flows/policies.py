@@ -57,13 +57,13 @@ async def fits(api: kube_api.Api, bound: Policy) -> None:
     if unknown:
         raise errors.UsageError(f"--node: the cluster has no node {unknown[0]}; `kubectl get nodes` lists them")
     try:
-        left = network.model(snapshot, bound.path_mtu).carries
+        found = network.model(snapshot, bound.path_mtu)
     except (errors.NotRecognised, errors.Forbidden):
         return  # nothing is known of the encapsulation, so there is nothing that it could contradict
-    if left is not None and left < encap.IPV4_REASSEMBLY:
+    if found.carries is not None and found.carries < found.least:
         raise errors.UsageError(
-            f"--path-mtu {bound.path_mtu} leaves {left} for a pod's packet, and every IPv4 host must take 576 bytes "
-            "whole (RFC 791, section 3.2); measure the path once more"
+            f"--path-mtu {bound.path_mtu} leaves {found.carries} for a pod's packet, and {encap.NEEDS[found.least]}; "
+            "measure the path once more"
         )
 
 

@@ -1,7 +1,12 @@
 """What to do about what a mesh found: between pods it depends on what is so between their nodes."""
 
+from tests.support import example
 from tests.support.rounds import Rule, hole, measured
 
+from kubemtu.core import encap
+from kubemtu.core.cluster import layout
+from kubemtu.core.cluster.topology import Topology
+from kubemtu.core.headers import IPV6
 from kubemtu.core.mesh.faults import Fault, infer
 from kubemtu.core.planning import mesh_remedies
 from kubemtu.core.rules import measured as rules
@@ -104,3 +109,29 @@ def test_silence_is_no_finding_of_size() -> None:
 def test_tunnels_that_cut_are_a_warning() -> None:
     (found,) = rules.find("pods", (), ("n1", "n2"))
     assert (found.code, found.severity, found.place) == ("MTU124", "warning", "nodes n1 and n2, measured between pods")
+
+
+def of_ipv6() -> Topology:
+    """Pods with IPv6, over VXLAN over IPv6 (70 bytes), on NICs of 1500."""
+    seen = tuple(example.node(f"n{number}", tunnel=1430, pod=1430, conflist=1430) for number in range(1, 9))
+    return layout.model(example.cluster(seen), example.state(1430, encapsulation=(encap.vxlan(IPV6),), ipv6=True))
+
+
+def test_where_ipv6_has_too_little_no_command_is_named_that_would_refuse() -> None:
+    """1349 less 70 are 1279, and no link of IPv6 may have that (RFC 8200, section 5)."""
+    narrow = faults(lambda _, receiver: ("black hole", 1349) if receiver == 3 else None)
+    (between_nodes,) = narrow
+    (between_pods,) = faults(lambda _, receiver: ("black hole", 1279) if receiver == 3 else None, expected=1430)
+    (everywhere,) = faults(lambda _, __: ("black hole", 1279), expected=1430)
+    network = of_ipv6()
+    for found in (
+        mesh_remedies.advised(between_nodes, "nodes", 1500, None, network=network),
+        mesh_remedies.advised(between_pods, "pods", 1430, narrow, network=network),
+        mesh_remedies.advised(between_pods, "pods", 1430, (), network=network),
+        mesh_remedies.advised(everywhere, "pods", 1430, (), network=network),
+        mesh_remedies.advised(everywhere, "pods", 1430, None, network=network),
+    ):
+        assert "kubemtu plan" not in found.advice, found.advice
+        assert "IPv6 needs 1280 on every link (RFC 8200, section 5), so no pod MTU suits it." in found.advice
+    (enough,) = faults(lambda _, receiver: ("black hole", 1350) if receiver == 3 else None)
+    assert "`kubemtu plan --nic-mtu 1350`" in mesh_remedies.advised(enough, "nodes", 1500, None, network=network).advice

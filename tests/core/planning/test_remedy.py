@@ -4,7 +4,7 @@ import msgspec
 import pytest
 from tests.support import example
 
-from kubemtu.core import net
+from kubemtu.core import encap, headers, net
 from kubemtu.core.cluster import layout, policy
 from kubemtu.core.net import NodeObservation
 from kubemtu.core.planning import remedy
@@ -75,3 +75,44 @@ def test_a_bridge_that_has_not_what_its_ports_have_is_named_and_gets_it(mtu: int
     )
     assert found == Remedy(cause="bridge", mtu=1450, devices="cni0 on n2")
     assert found.words == "cni0 on n2 gets the 1450 of its ports: `kubemtu apply` sets it, live"
+
+
+def of_ipv6(*nodes: NodeObservation, between_nodes: int = 0, between_pods: int = 0) -> Remedy:
+    """Pods with IPv6, over VXLAN over IPv6: 40 + 8 + 8 + 14 = 70 bytes."""
+    state = example.state(1430, encapsulation=(encap.vxlan(headers.IPV6),), ipv6=True)
+    return remedy.of(
+        layout.model(example.cluster(nodes), state), between_nodes=between_nodes, between_pods=between_pods
+    )
+
+
+SIX = tuple(example.node(name, tunnel=1430, pod=1430, conflist=1430) for name in ("n1", "n2"))
+
+
+@pytest.mark.parametrize(
+    ("between_nodes", "mtu"),
+    [(1350, 1280), (1349, 0)],  # 1350 less 70 are the 1280 of RFC 8200, section 5
+)
+def test_nobody_is_led_to_less_than_ipv6_needs(between_nodes: int, mtu: int) -> None:
+    found = of_ipv6(*SIX, between_nodes=between_nodes, between_pods=between_nodes - 70)
+    assert (found.cause, found.mtu, found.path_mtu, found.least) == ("network", mtu, between_nodes, 0 if mtu else 1280)
+    if mtu:
+        assert found.command == "plan --nic-mtu 1350"
+    else:
+        assert (found.command, "kubemtu" in found.words) == ("", False)
+        assert found.words == (
+            "raise what the network carries: of 1349 bytes too little is left for pods, and IPv6 needs 1280 on every "
+            "link (RFC 8200, section 5), so no pod MTU suits it"
+        )
+
+
+def test_less_between_pods_than_ipv6_needs_is_no_mtu_of_theirs() -> None:
+    found = of_ipv6(*SIX, between_pods=1279)
+    assert (found.cause, found.mtu, found.least, found.command) == ("overlay", 0, 1280, "")
+    assert of_ipv6(*SIX, between_pods=1280).command == "plan --mtu 1280"
+
+
+def test_nics_that_leave_ipv6_too_little_are_raised() -> None:
+    small = tuple(example.node(name, nic=1300, tunnel=1230, pod=1430, conflist=1430) for name in ("n1", "n2"))
+    found = of_ipv6(*small)
+    assert (found.mtu, found.least) == (0, 1280)
+    assert "`" not in found.words

@@ -4,9 +4,10 @@ import msgspec
 import pytest
 from tests.support import example
 
-from kubemtu.core import codes, net
+from kubemtu.core import codes, encap, net
 from kubemtu.core.cluster import layout
 from kubemtu.core.cluster.cni_state import CniState
+from kubemtu.core.headers import IPV6
 from kubemtu.core.rules import report as rules_report
 from kubemtu.core.snapshot import Snapshot, Unread
 
@@ -180,3 +181,19 @@ def test_the_json_names_are_the_contract() -> None:
     assert decoded["schema"] == "kubemtu.io/check/v1"
     assert {"verdict", "summary", "cni", "variant", "encapsulation", "recommendedMtu", "current"} <= decoded.keys()
     assert decoded["layers"][0] == {"name": "NIC", "size": 1500}
+
+
+def test_where_no_pod_mtu_suits_nobody_is_sent_to_a_plan_that_is_refused() -> None:
+    """Of 1300 VXLAN over IPv6 leaves 1230, and IPv6 needs 1280 (RFC 8200, section 5)."""
+    state = example.state(1430, encapsulation=(encap.vxlan(IPV6),), ipv6=True)
+    seen = nodes(nic=1300, tunnel=1430, pod=1430, conflist=1430, host=1400)
+    found = report(example.cluster(seen), state)
+    assert {"MTU101", "MTU105", "MTU107", "MTU114"} <= {one.code for one in found.findings}
+    assert [one.remedy for one in found.findings if "kubemtu apply" in one.remedy or "mtu 1230" in one.remedy] == []
+    first = (
+        "Raise what the path between nodes carries first: IPv6 needs 1280 on every link (RFC 8200, section 5), so no"
+    )
+    remedies = {one.remedy for one in found.findings if one.code in {"MTU101", "MTU107"}}
+    assert remedies == {f"{first} pod MTU suits it."}
+    assert found.remedy is not None
+    assert (found.remedy.mtu, found.remedy.least, found.recommended_mtu) == (0, 1280, None)

@@ -7,8 +7,11 @@ import pytest
 from tests.support import example
 from tests.support.paths import N1, N2, OUTSIDE, PG, WEB, both, changed, direction, leg, nothing, path
 
+from kubemtu.core import encap
 from kubemtu.core.cluster import layout
+from kubemtu.core.cluster.topology import Topology
 from kubemtu.core.evidence import records
+from kubemtu.core.headers import IPV6
 from kubemtu.core.path import verdict as path_verdict
 from kubemtu.core.path.direction import Segments
 from kubemtu.core.probe import request
@@ -580,3 +583,30 @@ def test_every_answer_can_be_sent() -> None:
     assert msgspec.json.decode(msgspec.json.encode(found), type=Diagnosis) == found
     assert found.legs[0].result.path == "whole"
     assert isinstance(found.legs[0].result, request.PathResult)
+
+
+def of_ipv6() -> Topology:
+    """Pods with IPv6, over VXLAN over IPv6 (70 bytes), on NICs of 1500."""
+    seen = tuple(example.node(name, tunnel=1430, pod=1430, conflist=1430) for name in ("n1", "n2"))
+    return layout.model(example.cluster(seen), example.state(1430, encapsulation=(encap.vxlan(IPV6),), ipv6=True))
+
+
+def test_a_network_that_leaves_ipv6_too_little_is_raised_and_no_plan_is_named() -> None:
+    """RFC 8200, section 5: 1280; 1300 less 70 are 1230."""
+    hole = path(
+        both("whole", 1230, 1430), leg("overlay", direction(1230)), both("nodes", 1300, 1500), both("far", 1430, 1430)
+    )
+    found = ask(hole, changed(WEB, mtu=1430, host_mtu=1430), changed(PG, mtu=1430, host_mtu=1430), network=of_ipv6())
+    assert found.advice == (
+        "correct the link, switch port or NIC between n1 and n2; raise what the network carries: of 1300 bytes too "
+        "little is left for pods, and IPv6 needs 1280 on every link (RFC 8200, section 5), so no pod MTU suits it"
+    )
+    assert found.remedy is not None
+    assert (found.remedy.least, found.remedy.mtu) == (1280, 0)
+
+
+def test_less_to_an_ipv6_host_outside_than_ipv6_needs_is_nothing_for_pods_to_suit() -> None:
+    far = changed(OUTSIDE, name="2001:db8::7", addresses=("2001:db8::7",))
+    found = ask(path(both("whole", 1200, 1450)), WEB, far)
+    assert "kubemtu plan" not in found.advice
+    assert found.advice.startswith("correct the link that is smaller: IPv6 needs 1280 on every link (RFC 8200")

@@ -108,7 +108,7 @@ async def test_the_largest_packet_over_the_worst_way_is_found() -> None:
         "n1 > n3: 1400 bytes arrive, and everything larger, up to 1500, vanishes without a word: connections hang once "
         "they send full-size packets (3 other ways like it); 1400 bytes leave 1350 for pods"
     )
-    assert underlay.remedy(found, 1500, 1450) == "apply --mtu 1350 or less, or correct the network"
+    assert underlay.remedy(found, 1500, 1450, ipv6=True) == "apply --mtu 1350 or less, or correct the network"
     assert {way.name for way in network.asked[1].paths} == {"n1 > n2", "n1 > n3", "n2 > n3", "n3 > n2"}
     assert {way.source.link for way in network.asked[1].paths} == {""}
 
@@ -133,13 +133,19 @@ async def test_one_mute_node_does_not_hide_a_black_hole() -> None:
 
 
 @pytest.mark.parametrize(
-    ("carried", "remedy"), [(626, "apply --mtu 576 or less, or correct the network"), (625, "correct the network")]
+    ("carried", "ipv6", "remedy"),
+    [
+        (626, False, "apply --mtu 576 or less, or correct the network"),
+        (625, False, "correct the network"),
+        (1330, True, "apply --mtu 1280 or less, or correct the network"),
+        (1329, True, "correct the network"),
+    ],
 )
-async def test_nobody_is_told_to_apply_what_no_pod_can_live_with(carried: int, remedy: str) -> None:
-    """576 bytes is what every IPv4 host must take whole (RFC 791, section 3.2)."""
+async def test_nobody_is_told_to_apply_what_no_pod_can_live_with(carried: int, ipv6: bool, remedy: str) -> None:
+    """576 bytes every IPv4 host must take whole (RFC 791, section 3.2), and 1280 IPv6 needs (RFC 8200, section 5)."""
     found = await underlay.survey(Network(lambda _here, _to: carried).ask, addresses(2), ["n1", "n2"], 1500)
     assert found.carried == carried
-    assert underlay.remedy(found, 1500, 1450) == remedy
+    assert underlay.remedy(found, 1500, 1450, ipv6=ipv6) == remedy
 
 
 async def test_the_worst_of_many_different_ways_is_measured() -> None:

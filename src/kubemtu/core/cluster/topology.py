@@ -15,7 +15,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from kubemtu.core import net, networks
+from kubemtu.core import encap, net, networks
 from kubemtu.core.cluster import attachments, capacity, clouds, pods, policy, pools, reach, windows
 from kubemtu.core.cluster import unfinished as changes
 from kubemtu.core.cluster.cni_state import CniState
@@ -192,6 +192,11 @@ class Topology(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     beside: attachments.AttachedNetworks = attachments.AttachedNetworks()  # networks beside the pod network
     unread: tuple[Unread, ...] = ()  # what could not be read, and why
     measured: bool = False  # all ways between nodes were, just now, and carry what their NICs say
+
+    @property
+    def least(self) -> int:
+        """The smallest MTU that pods can have here, in bytes."""
+        return encap.least(ipv6=self.ipv6)
 
     @functools.cached_property
     def ports(self) -> tuple[tuple[Node, Port], ...]:

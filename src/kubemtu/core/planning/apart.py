@@ -245,7 +245,7 @@ def _own_size(topology: Topology, node: Node, aim: int) -> int:
 
 
 def _egress(topology: Topology, size: int) -> None:
-    least = encap.IPV6_MINIMUM if topology.ipv6 else encap.IPV4_REASSEMBLY
+    least = topology.least
     if size < least:
         raise UsageError(f"--egress-mtu {size} is less than {least}, which every way out of a cluster must carry")
     if size > encap.LARGEST_MTU:

@@ -9,6 +9,7 @@ from kubemtu.core.mesh import sentences
 from kubemtu.core.mesh.faults import Fault
 from kubemtu.core.path import verdict
 from kubemtu.core.planning import remedy
+from kubemtu.core.remedy import Remedy
 
 BESIDE = "; between the nodes themselves all arrives"
 BENEATH = (
@@ -36,9 +37,11 @@ def advised(
         beneath = layer == "pods" and nodes is not None and not nodes and fault.kind == "unreachable"
         return msgspec.structs.replace(fault, advice=f"{fault.advice} {BENEATH}") if beneath else fault
     if layer == "nodes":
-        if network is not None:
-            fault = msgspec.structs.replace(fault, remedy=remedy.of(network, between_nodes=fault.mtu))
         until = f"Until then `kubemtu plan --nic-mtu {fault.mtu}` shows the pod MTU that fits."
+        if network is not None:
+            made = remedy.of(network, between_nodes=fault.mtu)
+            fault = msgspec.structs.replace(fault, remedy=made)
+            until = _sentence(made) if made.least else until
         return msgspec.structs.replace(fault, advice=f"{fault.advice} {until}")
     below = next((one for one in nodes or () if _same(one, fault)), None)
     if below is not None:
@@ -53,19 +56,23 @@ def advised(
     if network is not None:
         made = remedy.of(network, between_pods=fault.mtu)
         fault = msgspec.structs.replace(fault, remedy=made)
-        if made.cause in {"tunnel", "bridge", "pods", "network"} and made.mtu:
+        if made.least or (made.cause in {"tunnel", "bridge", "pods", "network"} and made.mtu):
             sound = nodes is not None and not nodes
             if fault.where == "everywhere":
                 fault = _everywhere(fault, expected, sound=sound)
             elif sound:
                 fault = msgspec.structs.replace(fault, sentence=f"{fault.sentence}{BESIDE}")
-            return msgspec.structs.replace(fault, advice=f"{made.words[:1].upper()}{made.words[1:]}.")
-    if fault.where == "everywhere":
+            return msgspec.structs.replace(fault, advice=_sentence(made))
+    if fault.where == "everywhere" and (network is None or fault.mtu >= network.least):
         return _everywhere(fault, expected, sound=nodes is not None and not nodes)
     if nodes is not None and not nodes:
         own = "Between the nodes themselves all arrives: look at the tunnel there and at its pods' interfaces, which "
         return msgspec.structs.replace(fault, advice=f"{own}`kubemtu check` shows.")
     return fault
+
+
+def _sentence(made: Remedy) -> str:
+    return f"{made.words[:1].upper()}{made.words[1:]}."
 
 
 def _everywhere(fault: Fault, expected: int, *, sound: bool) -> Fault:

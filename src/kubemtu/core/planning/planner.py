@@ -27,8 +27,6 @@ from kubemtu.core.planning.apart import Apart
 from kubemtu.core.text.wording import names
 
 RELIEF = "nothing that is too large is sent from then on"
-_IPV4_NEEDS = "IPv4 needs the 576 bytes that every host must take whole (RFC 791, section 3.2)"
-_IPV6_NEEDS = "IPv6 needs 1280 on every link (RFC 8200, section 5)"
 
 
 def target(topology: Topology, wanted: int | None) -> int:
@@ -36,7 +34,7 @@ def target(topology: Topology, wanted: int | None) -> int:
 
     Raises UsageError when it does not fit the path, is too small for IP, or cannot be known.
     """
-    least, needed = (encap.IPV6_MINIMUM, _IPV6_NEEDS) if topology.ipv6 else (encap.IPV4_REASSEMBLY, _IPV4_NEEDS)
+    least, needed = topology.least, encap.NEEDS[topology.least]
     if topology.carries is not None and topology.carries < least:
         raise UsageError(
             f"no pod MTU suits this cluster: {_why(topology)}, and {needed}; "

@@ -19,7 +19,15 @@ def of(topology: Topology, *, between_nodes: int = 0, between_pods: int = 0) -> 
     """Give the remedy for what interfaces show and, where that was measured, for the largest packets that arrive.
 
     `between_nodes` counts the packet between nodes, `between_pods` a pod's; 0: not measured, or all of it arrives.
+    Nobody is led to an MTU on which no pod can live.
     """
+    made = _sized(topology, between_nodes, between_pods)
+    suits = made.cause == "none" or made.mtu >= topology.least
+    return made if suits else msgspec.structs.replace(made, mtu=0, least=topology.least)
+
+
+def _sized(topology: Topology, between_nodes: int, between_pods: int) -> Remedy:
+    """Return the remedy, whatever its MTU."""
     known = min((node.path_mtu for node in topology.nodes if node.path_mtu is not None), default=topology.assumed_nic)
     recommended = topology.recommended or 0
     if between_nodes and known is not None and between_nodes < known:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from kubemtu.core import codes
+from kubemtu.core import codes, encap
 from kubemtu.core.cluster.topology import Layer, Node, Topology
 from kubemtu.core.codes import Finding
 from kubemtu.core.planning import remedy as remedies
@@ -37,6 +37,7 @@ from kubemtu.core.snapshot import UNUSED
 
 SCHEMA = "kubemtu.io/check/v1"
 
+COMMANDS = re.compile(r"`kubemtu (?:plan|apply)\b")
 ORIGIN = re.compile(r" \([^()]*:\d+\)")  # the file and line that an object was read from
 
 # What new pods get, as somebody has configured it: a change in force is about what the agents give them.
@@ -153,7 +154,22 @@ def judge(topology: Topology) -> tuple[Finding, ...]:
             found.setdefault((finding.code, finding.place), finding)
     for finding in of_rules:
         found.setdefault((finding.code, finding.place), finding)
-    return tuple(_until_taken_back(_by_the_same_path(finding, topology.option), topology) for finding in found.values())
+    led = (_where_none_suits(_by_the_same_path(one, topology.option), topology) for one in found.values())
+    return tuple(_until_taken_back(finding, topology) for finding in led)
+
+
+def _where_none_suits(finding: Finding, topology: Topology) -> Finding:
+    """Say what comes first where the path leaves pods less than they need: `plan` and `apply` refuse all of it then.
+
+    What is under way may be made or taken back all the same.
+    """
+    short = topology.carries is not None and topology.carries < topology.least
+    if not short or finding.code == codes.MTU128.code or not COMMANDS.search(finding.remedy):
+        return finding
+    needs = encap.NEEDS[topology.least]
+    return msgspec.structs.replace(
+        finding, remedy=f"Raise what the path between nodes carries first: {needs}, so no pod MTU suits it."
+    )
 
 
 def _until_taken_back(finding: Finding, topology: Topology) -> Finding:

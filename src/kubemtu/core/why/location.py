@@ -9,6 +9,7 @@ from typing import Final, Literal
 
 import msgspec
 
+from kubemtu.core import encap
 from kubemtu.core.cluster.topology import Topology
 from kubemtu.core.mesh.suspects import Confidence
 from kubemtu.core.net import VLAN_SLACK
@@ -159,12 +160,16 @@ def advise(
         return _held(view, flushed=flushed)
     if remedy is not None and location.carries and (remedy.stated_by or remedy.path_mtu != location.carries):
         return _known(view, location, remedy)
-    by_interfaces = remedy is not None and not location.carries and remedy.cause in SHOWN and remedy.mtu
-    advice = remedy.words if remedy is not None and by_interfaces else _CURES[location.cause](view)
+    none_suits = remedy is not None and remedy.least > 0
+    shown = remedy is not None and remedy.cause in SHOWN and remedy.mtu > 0
+    by_remedy = remedy is not None and not location.carries and (shown or none_suits)
+    advice = remedy.words if remedy is not None and by_remedy else _CURES[location.cause](view)
     if location.cause == "network":
         way = f"on the way from {view.source.node} to" if one_way else f"between {view.source.node} and"
         advice += f" {way} {view.destination.node}"
-    if location.carries:
+    if location.carries and remedy is not None and none_suits:
+        advice += f"; {remedy.words}"
+    elif location.carries:
         advice += f"; until then `kubemtu plan --nic-mtu {location.carries}` shows the pod MTU that fits"
     return f"{advice}; leave what masks it until that is done" if kind == "masked" else advice
 
@@ -197,6 +202,14 @@ def _interface(view: PathView) -> str:
     return f"give the interface of {view.destination.name} an MTU of {expected}, or that of {view.source.name} {size}"
 
 
+def _outside(view: PathView) -> str:
+    size, there = view.verdict.mtu, view.destination
+    if ":" in (there.addresses or ("",))[0] and size < encap.IPV6_MINIMUM:
+        return f"correct the link that is smaller: {encap.NEEDS[encap.IPV6_MINIMUM]}, so pods cannot be made to suit it"
+    until = f"until then send no more than {size} there: {_shows(view)} what that takes for all pods"
+    return f"correct the link that is smaller, or {PASSING}; {until}"
+
+
 _CURES: Final[Mapping[Cause, Callable[[PathView], str]]] = {
     "network": lambda _: "correct the link, switch port or NIC",
     "nic": lambda one: f"give the NICs of {one.source.node} and {one.destination.node} the same MTU",
@@ -207,10 +220,7 @@ _CURES: Final[Mapping[Cause, Callable[[PathView], str]]] = {
         f"`kubemtu check` shows the bridge and the veths of {one.source.node}; `kubemtu apply` sets them, live"
     ),
     "service": lambda one: f"{_shows(one)} what lets all its endpoints be reached, and {_makes(one)}",
-    "outside": lambda one: (
-        f"correct the link that is smaller, or {PASSING}; until then send no more than {one.verdict.mtu} there: "
-        f"{_shows(one)} what that takes for all pods"
-    ),
+    "outside": _outside,
     "nodes": lambda one: (
         f"{_shows(one)} the change to what arrives, and {_makes(one)}; look at what encrypts or filters pods' packets"
     ),

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from kubemtu.core import errors
+from kubemtu.core import errors, networks
 from kubemtu.core.change import migration, plan
 from kubemtu.core.probe import proof
 from kubemtu.flows.agents.asking import ProbeClient
@@ -37,11 +37,13 @@ class Checks:
         """See that the network between the nodes carries what the plan leads to."""
         addresses = await self._run.nodes.retry.call(lambda: prove.node_addresses(self._run.api))
         said = []
+        seen = self._run.nodes.observations().values()
+        ipv6 = networks.has_ipv6(address for node in seen for port in node.ports for address in port.addresses)
         sizes = {name: target.pod_mtu for name, target in self._run.targets(step).items()}
         for pod_mtu, names in survey.classes(sizes):
             size = step.underlay - messages.pod_target(step) + pod_mtu
             found = await underlay.survey(self._probes.ask, addresses, names, size)
-            survey.against(found, step, (size, pod_mtu), unproven=unproven, pinned=pinned)
+            survey.against(found, step, (size, pod_mtu), unproven=unproven, pinned=pinned, ipv6=ipv6)
             said.append(messages.surveyed(found.proof, size))
         if not pinned and not isinstance(self._run.steps[0], plan.Live):
             await self._run.nodes.release(self._run.name)

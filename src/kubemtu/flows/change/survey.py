@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from kubemtu.core import errors
+from kubemtu.core import encap, errors
 from kubemtu.core.change import plan
 from kubemtu.core.cluster.topology import Topology
 from kubemtu.core.probe import proof, request
@@ -41,9 +41,10 @@ async def _between(
     surveyed = await _measured(api, size, tell, among)
     if surveyed.proof.verdict == "refuted":
         told = underlay.sentence(surveyed, size, pod_mtu)
+        cure = underlay.remedy(surveyed, size, pod_mtu, ipv6=topology.ipv6)
         raise errors.Surprise(
             "every interface that was seen is as it should be, but the network between the nodes does not carry what "
-            f"pods may send: {told}. Nothing was changed; {underlay.remedy(surveyed, size, pod_mtu)}"
+            f"pods may send: {told}. Nothing was changed; {cure}"
         )
     return surveyed.proof
 
@@ -56,7 +57,7 @@ async def carried(api: kube_api.Api, size: int, tell: events.OnEvent = events.si
     found = await _measured(api, size, tell)
     if found.proof.verdict == "held":
         return size
-    if found.proof.verdict == "refuted" and found.carried is not None and found.carried >= underlay.LEAST:
+    if found.proof.verdict == "refuted" and found.carried is not None and found.carried >= encap.IPV4_REASSEMBLY:
         return found.carried
     why = found.proof.against[0] if found.proof.against else underlay.unknown(found)
     raise errors.Surprise(
@@ -88,18 +89,18 @@ def classes(sizes: Mapping[str, int]) -> list[tuple[int, list[str]]]:
 
 
 def against(
-    surveyed: underlay.Survey, step: plan.Live, sizes: tuple[int, int], *, unproven: bool, pinned: bool
+    surveyed: underlay.Survey, step: plan.Live, sizes: tuple[int, int], *, unproven: bool, pinned: bool, ipv6: bool
 ) -> None:
     """Raise Surprise when the network does not carry what the plan leads to, or when a growing one was not measured.
 
     `sizes` are the packet between the nodes that was sent and the pod packet that it carries, in bytes. `unproven` goes
-    on where nothing is answered, `pinned` says that every sender is pinned already.
+    on where nothing is answered, `pinned` says that every sender is pinned already, `ipv6` that pods have IPv6.
     """
     done = "Nothing was changed but the pins" if pinned else "Nothing was changed"
     if surveyed.proof.verdict == "refuted":
         raise errors.Surprise(
             f"the network between the nodes does not carry this plan: {underlay.sentence(surveyed, *sizes)}. "
-            f"{done}; {underlay.remedy(surveyed, *sizes)} first"
+            f"{done}; {underlay.remedy(surveyed, *sizes, ipv6=ipv6)} first"
         )
     grows = any(target.pod_mtu > target.origin_mtu for target in step.nodes)
     if surveyed.proof.verdict == "undecided" and len(step.nodes) > 1 and grows and not unproven:

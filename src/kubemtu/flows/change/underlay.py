@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from kubemtu.core import encap
 from kubemtu.core.mesh import rounds, sampling
 from kubemtu.core.path import verdict
 from kubemtu.core.probe import proof, request
@@ -16,7 +17,6 @@ from kubemtu.core.text.wording import count
 from kubemtu.flows.agents.asking import Ask
 
 SEARCHED = 16  # paths that are measured exactly when more of them fail
-LEAST = 576  # bytes that every IPv4 host must take whole (RFC 791, section 3.2)
 
 
 class Survey(msgspec.Struct, frozen=True, kw_only=True):
@@ -102,10 +102,10 @@ def sentence(surveyed: Survey, size: int, pod_mtu: int) -> str:
     return f"{against[0]}{more}; {surveyed.carried} bytes leave {surveyed.carried - (size - pod_mtu)} for pods"
 
 
-def remedy(surveyed: Survey, size: int, pod_mtu: int) -> str:
-    """Return the remedy; nobody is told to apply what no pod can live with."""
+def remedy(surveyed: Survey, size: int, pod_mtu: int, *, ipv6: bool) -> str:
+    """Return the remedy; nobody is told to apply what no pod can live with, and `ipv6` says whether pods have that."""
     fits = surveyed.carried - (size - pod_mtu) if surveyed.carried is not None else 0
-    if fits < LEAST:
+    if fits < encap.least(ipv6=ipv6):
         return "correct the network"
     return f"apply --mtu {fits} or less, or correct the network"
 
