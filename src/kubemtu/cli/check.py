@@ -77,7 +77,7 @@ def check(
     Exits with 0 when everything is right, with 1 when something is not or cannot be told.
     """
     from kubemtu.cli import render
-    from kubemtu.flows import decide, observe
+    from kubemtu.flows import decide
 
     if prove and source is not None:
         raise errors.UsageError("--prove measures a cluster, and --from reads saved files: leave one of them out")
@@ -92,6 +92,8 @@ def check(
     else:
         snapshot, proven = read(flags, source, looking), None
     if save is not None:
+        from kubemtu.flows import observe
+
         observe.save(snapshot, save, scrub=scrub)
     found = decide.check(snapshot, nic_mtu, namespace, proven)
     if output_format in {"text", "wide"}:

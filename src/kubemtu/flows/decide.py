@@ -1,6 +1,7 @@
 """From a snapshot to an answer: recognise the pod network, lay it out over the nodes, judge it, plan the change."""
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -15,7 +16,9 @@ from kubemtu.core.planning import apart, beside, notes, planner, within
 from kubemtu.core.rules import measured, report, runtime, verdict, windows
 from kubemtu.core.snapshot import Snapshot
 from kubemtu.flows import network
-from kubemtu.flows.measure import mesh
+
+if TYPE_CHECKING:  # it needs the API, and what is decided of files does without
+    from kubemtu.flows.measure import mesh
 
 MEASURED = "the measurement of this run"
 WHOLE = apart.Asked()  # one size for everybody, whoever is sent to
@@ -25,7 +28,7 @@ def check(
     snapshot: Snapshot,
     nic_mtu: int | None = None,
     namespace: str | None = None,
-    proven: mesh.MeshReport | None = None,
+    proven: "mesh.MeshReport | None" = None,
 ) -> report.Report:
     """Judge a snapshot; with a namespace, say nothing of other namespaces' pods.
 
@@ -52,7 +55,7 @@ def check(
     return report.report(told, findings, lines, between_pods=proven.between_pods if proven is not None else 0)
 
 
-def bounds(proven: mesh.MeshReport) -> tuple[policy.Bound, ...]:
+def bounds(proven: "mesh.MeshReport") -> tuple[policy.Bound, ...]:
     """Return the bound that a mesh measurement put on the network between the nodes, where there is one."""
     return (policy.Bound(path_mtu=proven.between_nodes, by=MEASURED),) if proven.between_nodes else ()
 

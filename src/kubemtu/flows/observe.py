@@ -11,25 +11,17 @@ import msgspec
 from kubemtu import files
 from kubemtu.cni import registry
 from kubemtu.core import errors, net
-from kubemtu.core.change import migration
-from kubemtu.core.cluster import attachments, pods, policy, service_networks, windows
+from kubemtu.core.cluster import attachments, pods, service_networks, windows
 from kubemtu.core.disclosure import objects, scrubbing
-from kubemtu.core.objects import NODES, PODS, Object, Want
+from kubemtu.core.objects import NODES, Object
 from kubemtu.core.packed import Objects, Packed, by_kind
 from kubemtu.core.snapshot import Snapshot, Unread
 from kubemtu.core.text import printable
-from kubemtu.flows import shapes
+from kubemtu.flows import shapes, wants
 from kubemtu.kube import api as kube_api
 from kubemtu.kube import mtu, read, records, shipped
 
-POLICIES = Want(kind=policy.KIND, plural=policy.PLURAL, api_versions=(migration.API_VERSION,))
-_OURS = (NODES, PODS, mtu.NODES, mtu.MIGRATIONS, POLICIES)
 STALE = 60.0  # seconds; an agent that lives tells again every ten
-
-
-def wants() -> tuple[Want, ...]:
-    """Return all that is read of a cluster: what its CNI may keep, and what kubemtu itself goes by; each once."""
-    return tuple(dict.fromkeys((*registry.wants(), *_OURS)))
 
 
 async def observe(api: kube_api.Api, *, now: float | None = None) -> Snapshot:
@@ -39,7 +31,7 @@ async def observe(api: kube_api.Api, *, now: float | None = None) -> Snapshot:
     Unreachable and Forbidden only when nothing at all can be read.
     """
     began = time.monotonic()
-    found, unread = await read.observe(api, wants(), shapes.shapes())
+    found, unread = await read.observe(api, wants.of_cluster(), shapes.shapes())
     known = by_kind(found)
     foreign = filter(windows.runs, known.get(NODES.kind, ()))
     telling = (*known.get("DaemonSet", ()), *known.get(attachments.KIND, ())[:1], *itertools.islice(foreign, 1))
@@ -126,12 +118,12 @@ def save(snapshot: Snapshot, path: Path, *, scrub: bool = False) -> None:
 def reduced(snapshot: Snapshot) -> Snapshot:
     """Return a snapshot with no more than the rules need, and without what may be a credential."""
     slimmed = msgspec.structs.replace(snapshot, objects=tuple(shapes.slim(one) for one in snapshot.objects))
-    return objects.handed(slimmed, (*wants(), *registry.further(snapshot.objects)))
+    return objects.handed(slimmed, (*wants.of_cluster(), *registry.further(snapshot.objects)))
 
 
 def scrubbed(snapshot: Snapshot, key: bytes) -> Snapshot:
     """Return a reduced snapshot with other names and addresses, which the key decides."""
-    named = {want.namespace for want in (*wants(), *registry.further(snapshot.objects)) if want.namespace}
+    named = {want.namespace for want in (*wants.of_cluster(), *registry.further(snapshot.objects)) if want.namespace}
     kept = scrubbing.Kept(
         namespaces=frozenset({"default", shipped.NAMESPACE, *named}),
         annotations=frozenset(each.rpartition("/")[0] for each in registry.address_annotations()),

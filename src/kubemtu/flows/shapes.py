@@ -14,7 +14,7 @@ from kubemtu.core import net
 from kubemtu.core.change import migration
 from kubemtu.core.cluster import pods
 from kubemtu.core.objects import Object
-from kubemtu.kube import mtu, pages
+from kubemtu.kube import pages, records
 
 _TEXT: Final = 50  # NodeMTUs of a page: each has 20 to 900 kB
 
@@ -29,7 +29,7 @@ FIELDS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         "spec": ("podCIDR", "podCIDRs", "providerID"),
         "status": ("addresses", "nodeInfo"),
     },
-    mtu.MIGRATIONS.kind: {
+    records.MIGRATIONS.kind: {
         "metadata": ("name", "creationTimestamp"),
         "spec": ("direction",),
         "status": ("progress", "driver"),
@@ -48,7 +48,7 @@ def slim(item: Object) -> Object:
         held = item.get(part)
         if isinstance(held, dict):
             body[part] = {key: held[key] for key in keys if key in held}
-    if item.kind == mtu.MIGRATIONS.kind:
+    if item.kind == records.MIGRATIONS.kind:
         _told_of(item, body)
     metadata = body.get("metadata")
     if item.kind == "Pod" and isinstance(metadata, dict) and "annotations" in metadata:
@@ -331,5 +331,5 @@ def shapes() -> dict[str, pages.Shape]:
     return {
         "Pod": pages.Shape(wanted=_pod, whole=lambda body: _whole("Pod", body), packed=True),
         "Node": pages.Shape(wanted=pages.of(_NodeShape), whole=lambda body: _whole("Node", body), packed=True),
-        mtu.NODES.kind: pages.Shape(wanted=_NodeMtus(), whole=lambda body: body, limit=_TEXT),
+        records.NODES.kind: pages.Shape(wanted=_NodeMtus(), whole=lambda body: body, limit=_TEXT),
     }

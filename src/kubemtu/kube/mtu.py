@@ -18,9 +18,21 @@ from kubemtu.core.probe import request
 from kubemtu.kube import records
 from kubemtu.kube.api import Api
 from kubemtu.kube.errors import Absent, AlreadyThere, DrivenElsewhere
-from kubemtu.kube.records import AgentIdentity, Condition, Direction, Driver, Entry, Migration, NodeMtu
+from kubemtu.kube.records import (
+    MIGRATIONS,
+    NODES,
+    AgentIdentity,
+    Condition,
+    Direction,
+    Driver,
+    Entry,
+    Migration,
+    NodeMtu,
+)
 
 __all__ = [
+    "MIGRATIONS",
+    "NODES",
     "AgentIdentity",
     "Condition",
     "Direction",
@@ -45,8 +57,6 @@ __all__ = [
 ]
 
 API_VERSION = migrations_core.API_VERSION
-NODES = Want(kind="NodeMTU", plural="nodemtus", api_versions=(API_VERSION,))
-MIGRATIONS = Want(kind="MTUMigration", plural="mtumigrations", api_versions=(API_VERSION,))
 TRIES = 24  # of a write under a resourceVersion: somebody else may write the same object many times a second
 
 T = TypeVar("T")

@@ -8,11 +8,13 @@ import msgspec
 
 from kubemtu.core import errors, net
 from kubemtu.core.change import migration, plan, storage, undo
-from kubemtu.core.objects import Object
+from kubemtu.core.objects import Object, Want
 from kubemtu.core.probe import request
 from kubemtu.core.text import digits
 
 T = TypeVar("T")
+NODES = Want(kind="NodeMTU", plural="nodemtus", api_versions=(migration.API_VERSION,))
+MIGRATIONS = Want(kind="MTUMigration", plural="mtumigrations", api_versions=(migration.API_VERSION,))
 COMPLETE: Final = "Complete"
 Direction = Literal["forward", "relief", "backward"]  # relief: forward until every sender is pinned, and no further
 

@@ -12,7 +12,7 @@ from kubemtu.core.disclosure import objects
 from kubemtu.core.net import NodeFile, NodeObservation
 from kubemtu.core.objects import Object, Want
 from kubemtu.core.snapshot import Snapshot
-from kubemtu.flows import decide, observe
+from kubemtu.flows import decide, wants
 
 SECRET = "s3cr3t-Zm9v"
 WANTS = (
@@ -83,7 +83,7 @@ def test_files_of_nodes_are_struck_out_too() -> None:
 
 def test_a_saved_snapshot_is_judged_as_the_cluster_was() -> None:
     whole = example.story(1500, example.trio(pod=1500, conflist=1500))
-    assert decide.check(objects.handed(whole, observe.wants())) == decide.check(whole)
+    assert decide.check(objects.handed(whole, wants.of_cluster())) == decide.check(whole)
 
 
 TREE = st.recursive(

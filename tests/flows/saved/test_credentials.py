@@ -14,7 +14,7 @@ from kubemtu.cli import main
 from kubemtu.core.net import NodeFile, NodeObservation
 from kubemtu.core.objects import Object
 from kubemtu.core.snapshot import Snapshot
-from kubemtu.flows import observe
+from kubemtu.flows import wants
 
 SECRET = "hunter2Zm9vYmFy"
 LAST = "kubectl.kubernetes.io/last-applied-configuration"
@@ -45,7 +45,9 @@ def planted(kind: str, version: str, name: str, namespace: str | None) -> dict[s
     }
 
 
-OBJECTS = [planted(want.kind, want.api_versions[0], want.name or "any", want.namespace) for want in observe.wants()] + [
+OBJECTS = [
+    planted(want.kind, want.api_versions[0], want.name or "any", want.namespace) for want in wants.of_cluster()
+] + [
     planted("Secret", "v1", "s", "kube-system"),
     planted("MachineConfig", "x/v1", "m", None),
 ]

@@ -13,7 +13,7 @@ from typing import Final
 
 from kubemtu.cni import registry
 from kubemtu.core import objects
-from kubemtu.flows import observe
+from kubemtu.flows import wants
 from kubemtu.flows.saved.facts import Document, Facts, Text
 
 _LOG: Final = re.compile(
@@ -89,13 +89,13 @@ def passed_over(name: str) -> str:
 @functools.cache
 def plurals() -> frozenset[str]:
     """Return how kinds are called that are read of a cluster, as in the names of files that hold nothing else."""
-    return frozenset(want.plural for want in (*observe.wants(), *registry.beside_wants()))
+    return frozenset(want.plural for want in (*wants.of_cluster(), *registry.beside_wants()))
 
 
 @functools.cache
 def unneeded() -> frozenset[str]:
     """Return the kinds that are not kept of a list."""
-    return _MANY - {want.kind for want in (*observe.wants(), *registry.beside_wants())}
+    return _MANY - {want.kind for want in (*wants.of_cluster(), *registry.beside_wants())}
 
 
 def named(document: Document) -> Document:
