@@ -94,6 +94,19 @@ def test_help_loads_no_library_but_click() -> None:
         assert f"| {heavy}\n" not in seen.replace("|   ", "| ").replace("  ", ""), heavy
 
 
+def test_a_cluster_in_files_is_judged_without_what_speaks_to_one() -> None:
+    seen = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "kubemtu", "check", "--from", ROOT / "tests/shapes/antrea.yaml"],
+        capture_output=True,
+        text=True,
+        check=False,  # it has findings
+    )
+    assert "antrea" in seen.stdout
+    loaded = {line.rpartition("|")[2].strip() for line in seen.stderr.splitlines()}
+    assert "kubemtu.flows.decide" in loaded
+    assert not loaded & {"httpx2", "kubemtu.kube.api", "kubemtu.flows.observe"}
+
+
 def test_the_agent_may_do_what_it_needs_and_no_more() -> None:
     documents = list(yaml.safe_load_all((ROOT / "deploy/agent.yaml").read_text("utf-8")))
     role = next(one for one in documents if one["kind"] == "ClusterRole")
