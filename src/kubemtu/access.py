@@ -198,14 +198,13 @@ def markdown() -> str:
 
 def _optional() -> Iterator[str]:
     """Yield what docs/access.md says of the rights that no role has."""
-    verbs, resource = ",".join(rights.EXEC.verbs), rights.EXEC.resources[0]
     yield from ("", "## Commands in pods", "")
     yield "`--exec` runs read-only commands (`kubemtu check --show-commands` prints them all) in pods that run already."
     yield f"The right to do so is `{rights.EXEC}`: `get` alone before Kubernetes 1.35, and `create` too from then on."
     yield "It is a strong one, for the CNI's pods are privileged: whoever has it can run anything in them as root of"
     yield "their node. So it is in no role of kubemtu. Bind it where the CNI's pods are, and only to who may do that:"
     yield from ("", "```")
-    yield f"kubectl create clusterrole kubemtu-exec --verb={verbs} --resource={resource}"
+    yield rights.EXEC_ROLE
     yield "kubectl -n kube-system create rolebinding mtu-exec --clusterrole=kubemtu-exec --group=GROUP"
     yield "```"
     verbs, resource = ",".join(rights.VALUES.verbs), f"{rights.VALUES.resources[0]}.{rights.VALUES.group}"

@@ -232,8 +232,8 @@ async def _extended(api: "kube_api.Api", held: "kube_mtu.Migration", options: Ap
 async def _nothing_to_do(api: "kube_api.Api", change: "planning.PlannedChange", options: ApplyOptions) -> None:
     """Say so, once the network between the nodes has shown that it is true: no interface knows what a switch drops."""
     from kubemtu.cli import planning, progress
-    from kubemtu.core.rules import runtime
-    from kubemtu.core.text.wording import count, names
+    from kubemtu.core.rules import missing, runtime
+    from kubemtu.core.text.wording import names
     from kubemtu.flows.change import outcome, survey
 
     verdict, proven = None, ""
@@ -248,7 +248,7 @@ async def _nothing_to_do(api: "kube_api.Api", change: "planning.PlannedChange", 
     if options.output_format == "text":
         terminal.echo(planning.text(change.plan, change.topology, wrapping.width()))
     else:
-        unseen = [f"{count(len(node.unseen), 'pod')} of {node.name}" for node in change.topology.nodes if node.unseen]
+        unseen = missing.unseen_pods(change.topology)
         unseen += [f"new pods of {name}" for name in runtime.apart(change.topology, change.plan.target)]
         seen = f"what was seen of the cluster (not {names(unseen)})" if unseen else "the cluster"
         wrapping.aside(f"Nothing to do: {seen} is as this plan wants it.", options.output_format)

@@ -172,8 +172,11 @@ def nothing(planned: plan.Plan, topology: Topology, findings: Sequence[Finding],
         said = (
             f"every pod has what MTUMigration {topology.held_by}, which is in force, gives it, {planned.target} at most"
         )
-    unseen = [f"{count(len(node.unseen), 'pod')} of {node.name}" for node in topology.nodes if node.unseen]
-    unseen += [*missing.own_ends(topology), *(f"node {name}" for name in missing.nodes(topology))]
+    unseen = [
+        *missing.unseen_pods(topology),
+        *missing.own_ends(topology),
+        *(f"node {name}" for name in missing.nodes(topology)),
+    ]
     unseen += [f"node {node.name} (Windows)" for node in topology.windows]
     if not topology.nodes:
         said = f"new pods get {planned.target}; what running ones have was not seen"

@@ -37,6 +37,11 @@ EXEC: Final = Rule(resources=("pods/exec",), verbs=("create", "get"))
 """What running a command in a pod needs: a GET opens the WebSocket that carries it and is authorized as `get`, and from
 Kubernetes 1.35 on as `create` too (kubernetes: pkg/features, AuthorizePodWebsocketUpgradeCreatePermission)."""
 
+EXEC_ROLE: Final = (
+    f"kubectl create clusterrole kubemtu-exec --verb={','.join(EXEC.verbs)} --resource={EXEC.resources[0]}"
+)
+"""What makes a role of that right, which none of kubemtu's own has."""
+
 SURVEY: Final = (
     Rule(resources=("pods",), verbs=("create", "delete", "get", "list")),
     Rule(resources=("pods/log",), verbs=("get",)),

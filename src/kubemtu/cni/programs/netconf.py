@@ -44,6 +44,13 @@ BACKENDS: dict[str, Backend] = {
     # Runs the commands that stand beside it, whatever they are (pkg/backend/extension/extension.go).
     "extension": Backend(encapsulation="", subtracts=0),
 }
+
+
+def backend(kind: object) -> Backend | None:
+    """Return the backend of that name, as a file says it; None for what is no name of one."""
+    return BACKENDS.get(kind) if isinstance(kind, str) else None
+
+
 MTU_SINCE = (0, 21, 3)
 UDP_ENCAP = 8  # what flannel's ipsec subtracts besides, with UDPEncap
 

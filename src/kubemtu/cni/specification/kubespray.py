@@ -310,7 +310,7 @@ def _weave(variables: Variables, out: list[Finding]) -> cni_state.CniState:
 
 def _without_key(plugin: str, variables: Variables) -> cni_state.CniState:
     kind = variables.values.get("flannel_backend_type", "vxlan") if plugin == "flannel" else "host-gw"
-    backend = netconf.BACKENDS.get(kind) if isinstance(kind, str) else None
+    backend = netconf.backend(kind)
     known = plugin == "flannel" and backend is not None and backend.encapsulation != ""
     name = backend.encapsulation if backend is not None and known else "none"
     return _state(

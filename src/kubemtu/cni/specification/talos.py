@@ -169,7 +169,7 @@ def _over_kubespan(place: str, kubespan: machines.KubeSpan, taken: int, version:
 
 
 def _subtracts(kind: object) -> int:
-    backend = netconf.BACKENDS.get(kind) if isinstance(kind, str) else None
+    backend = netconf.backend(kind)
     return backend.subtracts if backend is not None else 0
 
 
@@ -183,7 +183,7 @@ def _flannel(
     source: str,
     parsed: SpecificationParsed,
 ) -> cni_state.CniState:
-    backend = netconf.BACKENDS.get(kind) if isinstance(kind, str) else None
+    backend = netconf.backend(kind)
     known = backend is not None and backend.encapsulation != ""
     name = backend.encapsulation if backend is not None and known else "unknown"
     around = (encap.parse(name),) if known and name != "none" else ()

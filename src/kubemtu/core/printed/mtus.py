@@ -21,6 +21,11 @@ WHOLE = re.compile(
 )  # Go writes 1e+06 from a million on
 
 
+def are_metrics(text: str, most: int) -> bool:
+    """Say whether a text is what node_exporter serves, by its first `most` characters."""
+    return bool(METRICS.search(text, 0, most) or METRIC.search(text, 0, most))
+
+
 def of_metrics(text: str) -> Output:
     """Read the metrics of one node; other metrics are passed over."""
     remarks = Remarks()

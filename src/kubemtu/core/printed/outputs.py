@@ -46,7 +46,7 @@ SIGN = re.compile(
 
 def recognise(text: str) -> Literal["ip", "ip -j", ""]:
     """Say whether a text is an output of `ip`, `ifconfig` or `route` ("ip"), JSON of `ip -j`, or neither ("")."""
-    if mtus.METRICS.search(text, 0, LINE_MOST) or mtus.METRIC.search(text, 0, LINE_MOST):
+    if mtus.are_metrics(text, LINE_MOST):
         return "ip"
     for count, (_, line) in enumerate(_lines(text)):
         kind = _kind(line)
@@ -89,7 +89,7 @@ def parse(text: str) -> Output:
     What was printed in a namespace by `ip -all netns exec` or `ip netns exec NAME` is that namespace's. What was not
     understood is in the remarks, with its line. Nothing is raised.
     """
-    if mtus.METRICS.search(text, 0, LINE_MOST) or mtus.METRIC.search(text, 0, LINE_MOST):
+    if mtus.are_metrics(text, LINE_MOST):
         return mtus.of_metrics(text)
     remarks = Remarks()
     spaces = {"": _Space()}

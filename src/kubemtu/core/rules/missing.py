@@ -36,13 +36,18 @@ def own_ends(topology: Topology) -> tuple[str, ...]:
     return (f"the own {'end' if halves == 1 else 'ends'} of {count(halves, 'pod')}",) if halves else ()
 
 
+def unseen_pods(topology: Topology) -> list[str]:
+    """Name the nodes of which pods were not seen, with how many."""
+    return [f"{count(len(node.unseen), 'pod')} of {node.name}" for node in topology.nodes if node.unseen]
+
+
 def places(topology: Topology) -> tuple[str, ...]:
     """Name what could not be read, in a word or two each."""
     listed = [entry.what for entry in topology.unread if entry.why != UNUSED]
     listed += [f"node {name}" for name in nodes(topology)]
     listed += [f"node {name} (Windows)" for name in windows.silent(topology)]
     listed += [f"node {node.name}" for node in topology.nodes if node.seen.errors]
-    listed += [f"{count(len(node.unseen), 'pod')} of {node.name}" for node in topology.nodes if node.unseen]
+    listed += unseen_pods(topology)
     listed += own_ends(topology)
     return tuple(dict.fromkeys(listed)) or sentences(topology)
 

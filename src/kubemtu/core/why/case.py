@@ -75,6 +75,11 @@ class PathCase(msgspec.Struct, frozen=True, kw_only=True):
         return f" over {self.family}" if self.family else ""
 
     @property
+    def ends(self) -> str:
+        """The path, as sentences name it: from one end to the other, over its family."""
+        return f"from {self.source.name} to {self.destination.name}{self.over_family}"
+
+    @property
     def symptoms(self) -> tuple[tuple[str, records.Symptom], ...]:
         """Every symptom, and where it was seen."""
         return tuple((place.where, symptom) for place in self.observed for symptom in place.symptoms)

@@ -65,15 +65,14 @@ def _by_evidence(case: PathCase) -> Diagnosis | None:
     where, symptom = proven or suspicious[0]
     view = case.forward
     silent = f"nothing at {case.destination.name} answers probes"
-    path = f"from {case.source.name} to {case.destination.name}{case.over_family}"
     let_pass = f"let {PROBES} pass to {case.destination.name}"
     shown = symptom.sentence.partition(". ")[0]
     if proven is not None:
         sentence = (
-            f"This is MTU: {path} large packets vanish and smaller ones arrive; {silent}, but at {where} {shown}."
+            f"This is MTU: {case.ends} large packets vanish and smaller ones arrive; {silent}, but at {where} {shown}."
         )
         return case.answer("yes", sentence, view, _somewhere(case), f"{let_pass}: then the size is exact", sizes=False)
-    sentence = f"This looks like MTU, which is not proven: {path} {silent}, but at {where} {shown}."
+    sentence = f"This looks like MTU, which is not proven: {case.ends} {silent}, but at {where} {shown}."
     advice = f"ask again while it hangs: what goes on for longer proves more; or {let_pass}"
     return case.answer("unknown", sentence, view, _somewhere(case), advice, sizes=False)
 

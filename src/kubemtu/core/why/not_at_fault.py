@@ -31,19 +31,17 @@ def answer(case: PathCase) -> Diagnosis:
         is_mtu = "no"
         finding, advice = _arriving(case)
     begin = "This is not MTU" if is_mtu == "no" else "It cannot be told whether this is MTU"
-    path = f"from {case.source.name} to {case.destination.name}{case.over_family}"
     location = Location(words="", confidence="certain" if verdict.kind == "ok" else "likely", cause="outside")
     if (within := inside.find(case)) is not None:
-        return inside.answer(case, within, f"{begin[0].lower()}{begin[1:]}: {path} {finding}", is_mtu)
-    return case.answer(is_mtu, f"{begin}: {path} {finding}.", case.forward, location, advice)
+        return inside.answer(case, within, f"{begin[0].lower()}{begin[1:]}: {case.ends} {finding}", is_mtu)
+    return case.answer(is_mtu, f"{begin}: {case.ends} {finding}.", case.forward, location, advice)
 
 
 def _selected(case: PathCase, loss: selective.Loss) -> Diagnosis:
     """Say what is lost by what it is; a datagram in fragments is lost because it is larger than the MTU."""
     is_mtu: IsMtu = "yes" if loss.size else "no"
     begin = "This is MTU" if loss.size else "This is not MTU"
-    path = f"from {case.source.name} to {case.destination.name}{case.over_family}"
-    return case.answer(is_mtu, f"{begin}: {path} {loss.sentence}.", case.forward, loss.location, loss.advice)
+    return case.answer(is_mtu, f"{begin}: {case.ends} {loss.sentence}.", case.forward, loss.location, loss.advice)
 
 
 def _arriving(case: PathCase) -> tuple[str, str]:

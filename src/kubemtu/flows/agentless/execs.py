@@ -16,7 +16,7 @@ from kubemtu.core.disclosure import files as disclosure
 from kubemtu.core.objects import NODES, PODS, Object, Ref, node_addresses
 from kubemtu.core.printed import file_lines, ip_json, outputs, procnet, sysfs, values
 from kubemtu.core.printed import observation as printed
-from kubemtu.core.rights import EXEC
+from kubemtu.core.rights import EXEC_ROLE
 from kubemtu.core.snapshot import Snapshot, Unread
 from kubemtu.flows.agentless import commands, places
 from kubemtu.flows.agentless.sources import Shown, unread_node
@@ -168,7 +168,7 @@ class NodeReader:
             self._denied[namespace] = Unread(
                 what=f"pods/exec in namespace {namespace}",
                 why="forbidden",
-                message=f"{error}. As a ClusterRole: {rule()}",
+                message=f"{error}. As a ClusterRole: {EXEC_ROLE}",
             )
         else:
             self._ended = Unread(what="commands in pods (pods/exec)", why="unreachable", message=str(error))
@@ -219,12 +219,6 @@ class Look:
             if (kept := disclosure.shown(file.path, file.text)) is not None:
                 self.files.setdefault(file.path, msgspec.structs.replace(file, text=kept))
         self.remarks += shown.remarks
-
-
-def rule() -> str:
-    """Return the right that this needs, as `kubectl create clusterrole` takes it."""
-    verbs = ",".join(EXEC.verbs)
-    return f"kubectl create clusterrole kubemtu-exec --verb={verbs} --resource={EXEC.resources[0]}"
 
 
 def read(form: str, results: Sequence[CommandOutput], *, big_endian: bool) -> values.Output | None:

@@ -12,6 +12,7 @@ import msgspec
 from kubemtu.core import errors, inner, net
 from kubemtu.core.objects import Object, pod_addresses
 from kubemtu.core.printed import values
+from kubemtu.core.rights import EXEC_ROLE
 from kubemtu.core.snapshot import Snapshot, Unread
 from kubemtu.flows.agentless import commands, execs, places
 from kubemtu.kube import api as kube_api
@@ -53,7 +54,7 @@ async def _look(api: kube_api.Api, pod: Object) -> values.Output | Unread:
                 if (output := execs.read(form, results, big_endian=False)) is not None:
                     return output
     except errors.Forbidden as error:
-        return _unread(pod, f"{error}. As a ClusterRole: {execs.rule()}", forbidden=True)
+        return _unread(pod, f"{error}. As a ClusterRole: {EXEC_ROLE}", forbidden=True)
     except errors.KubemtuError as error:
         return _unread(pod, str(error).rstrip("."))
     return _unread(pod, "no container of it runs that has the tools which show a network")
