@@ -8,7 +8,7 @@ a measurement shows.
 """
 
 from kubemtu.cni.knowledge import CalcKey, Knowledge
-from kubemtu.cni.objects import followed, owners, reading
+from kubemtu.cni.objects import nic_mtu, owners, reading
 from kubemtu.cni.programs import kubelet
 from kubemtu.core import net
 from kubemtu.core.change import plan
@@ -46,7 +46,7 @@ def read(snapshot: Snapshot) -> cni_state.CniState | None:
     if agent is None and not _on_a_node(snapshot):
         return None
     out: list[Finding] = list(kubelet.findings(snapshot))
-    return followed.state(
+    return nic_mtu.state(
         snapshot,
         name=NAME,
         variant="CNS" if agent is not None else "without CNS",
@@ -58,13 +58,13 @@ def read(snapshot: Snapshot) -> cni_state.CniState | None:
         findings=out,
         daemonset=reading.ref(agent, "daemonsets") if agent is not None else None,
         computed_by=PLUGIN,
-        ipv6=followed.dual(snapshot),
+        ipv6=nic_mtu.dual(snapshot),
     )
 
 
 def steps(state: cni_state.CniState, target: int) -> tuple[plan.EditValue | plan.Rollout, ...]:
     """List nothing to edit: only running pods can be led to what the NICs have. Raises UsageError for all else."""
-    return followed.steps(state, target)
+    return nic_mtu.steps(state, target)
 
 
 def _on_a_node(snapshot: Snapshot) -> bool:

@@ -9,7 +9,7 @@ from kubemtu.cni.cilium import config as cilium_config
 from kubemtu.cni.cilium import mtu
 from kubemtu.cni.cilium.mtu import Mode
 from kubemtu.cni.knowledge import CalcKey, Knowledge
-from kubemtu.cni.objects import followed, owners, reading
+from kubemtu.cni.objects import nic_mtu, owners, reading
 from kubemtu.cni.programs import kubelet
 from kubemtu.core import net
 from kubemtu.core.change import plan
@@ -51,7 +51,7 @@ def read(snapshot: Snapshot) -> cni_state.CniState | None:
     if agent is None:
         return None
     out: list[Finding] = list(kubelet.findings(snapshot))
-    state = followed.state(
+    state = nic_mtu.state(
         snapshot,
         name=NAME,
         variant="Dataplane V2" if found["anetd"] is not None else "netd",
@@ -62,16 +62,16 @@ def read(snapshot: Snapshot) -> cni_state.CniState | None:
         owner=owners.of(agent, out) or "GKE",
         findings=out,
         daemonset=reading.ref(agent, "daemonsets"),
-        ipv6=followed.dual(snapshot),
+        ipv6=nic_mtu.dual(snapshot),
     )
     config = snapshot.find("ConfigMap", cilium_config.CONFIG_MAP, NAMESPACE)
     if config is None or not cilium_config.encrypts(config):
         return state
     # netd takes what cilium_wg0 has; where no node shows it, what the agent took off it until its padding was counted.
     mode = Mode(version=cilium_config.LEGACY, wireguard=True, padded=cilium_config.padded(snapshot))
-    return followed.within(state, mode.encapsulation, mode.name, mode.subtracts, mode.reserves)
+    return nic_mtu.within(state, mode.encapsulation, mode.name, mode.subtracts, mode.reserves)
 
 
 def steps(state: cni_state.CniState, target: int) -> tuple[plan.EditValue | plan.Rollout, ...]:
     """List nothing to edit: only running pods can be led to what the nodes' files say. Raises UsageError."""
-    return followed.steps(state, target)
+    return nic_mtu.steps(state, target)

@@ -7,7 +7,7 @@ plugin of its own, cni-kindnet, takes the MTU of the device of the default route
 """
 
 from kubemtu.cni.knowledge import CalcKey, Knowledge
-from kubemtu.cni.objects import followed, owners, reading
+from kubemtu.cni.objects import nic_mtu, owners, reading
 from kubemtu.cni.programs import kubelet
 from kubemtu.core import net
 from kubemtu.core.change import plan
@@ -48,7 +48,7 @@ def read(snapshot: Snapshot) -> cni_state.CniState | None:
     if agent is None:
         return None
     out: list[Finding] = list(kubelet.findings(snapshot))
-    return followed.state(
+    return nic_mtu.state(
         snapshot,
         name=NAME,
         variant="",
@@ -60,10 +60,10 @@ def read(snapshot: Snapshot) -> cni_state.CniState | None:
         findings=out,
         daemonset=reading.ref(agent, "daemonsets"),
         computed_by=NAME,
-        ipv6=followed.dual(snapshot),
+        ipv6=nic_mtu.dual(snapshot),
     )
 
 
 def steps(state: cni_state.CniState, target: int) -> tuple[plan.EditValue | plan.Rollout, ...]:
     """List nothing to edit; kindnetd is restarted where its file is older than the NIC. Raises UsageError."""
-    return followed.steps(state, target)
+    return nic_mtu.steps(state, target)

@@ -11,7 +11,7 @@ import re
 import msgspec
 
 from kubemtu.cni.knowledge import CalcKey, Knowledge
-from kubemtu.cni.objects import followed, reading
+from kubemtu.cni.objects import nic_mtu, reading
 from kubemtu.core import codes, encap, net, places
 from kubemtu.core.change import plan
 from kubemtu.core.cluster import cni_state
@@ -62,9 +62,9 @@ def read(snapshot: Snapshot) -> cni_state.CniState | None:
         source=place or "--network-plugin-mtu of each node's kubelet",
         ports=net.PortRule(bridge=BRIDGE),
         bridge=BRIDGE,
-        ipv6=followed.dual(snapshot),
+        ipv6=nic_mtu.dual(snapshot),
         findings=tuple(dict.fromkeys(out)),
-        parsed=KubenetParsed(mtu, followed.nics(snapshot)),
+        parsed=KubenetParsed(mtu, nic_mtu.nics(snapshot)),
     )
 
 

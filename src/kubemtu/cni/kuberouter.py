@@ -9,7 +9,7 @@ pkg/options/options.go, pkg/controllers/routing/network_routes_controller.go, an
 import msgspec
 
 from kubemtu.cni.knowledge import CalcKey, Knowledge
-from kubemtu.cni.objects import conflist, daemonset, followed, owners, reading, strays
+from kubemtu.cni.objects import conflist, daemonset, nic_mtu, owners, reading, strays
 from kubemtu.cni.programs import installer, kubelet, ovs
 from kubemtu.core import codes, encap, net, rights
 from kubemtu.core.change import plan
@@ -139,7 +139,7 @@ def read(snapshot: Snapshot) -> cni_state.CniState | None:
         owner=owners.of(config or agent, out),
         ipv6=ovs.has_ipv6(snapshot),
         findings=tuple(dict.fromkeys(out)),
-        parsed=KubeRouterParsed(agent=agent, config=config, text=text, flags=flags, nics=followed.nics(snapshot)),
+        parsed=KubeRouterParsed(agent=agent, config=config, text=text, flags=flags, nics=nic_mtu.nics(snapshot)),
     )
 
 

@@ -12,7 +12,6 @@ import msgspec
 
 from kubemtu.cni import (
     antrea,
-    attached,
     aws,
     azure,
     calico,
@@ -25,6 +24,7 @@ from kubemtu.cni import (
     kubeovn,
     kuberouter,
     multus,
+    network_definitions,
     openshift,
     others,
     ovnkubernetes,
@@ -176,14 +176,14 @@ def irrelevant(name: str) -> frozenset[str]:
 
 def beside(snapshot: snapshot.Snapshot) -> attachments.AttachedNetworks:
     """Return the networks beside the pod network, whichever that is, and the pods that use them."""
-    return attached.read(snapshot)
+    return network_definitions.read(snapshot)
 
 
 def beside_wants() -> tuple[objects.Want, ...]:
     """Return what is read of what is beside the pod network of Linux, most of it only where there is any (`further`):
     networks by their definitions, and nodes of Windows.
     """
-    return (attached.DEFINITIONS, *attached.FURTHER, *windows.WANTS)
+    return (network_definitions.DEFINITIONS, *network_definitions.FURTHER, *windows.WANTS)
 
 
 def steps(
@@ -203,7 +203,7 @@ def steps(
 def wants() -> tuple[objects.Want, ...]:
     """Return everything that must be read to recognise and describe any of them, each once."""
     own = (want for cni in CNIS.values() for want in cni.WANTS)
-    return tuple(dict.fromkeys((*own, *multus.WANTS, attached.DEFINITIONS)))
+    return tuple(dict.fromkeys((*own, *multus.WANTS, network_definitions.DEFINITIONS)))
 
 
 def further(read: Iterable[objects.Object]) -> tuple[objects.Want, ...]:
@@ -215,8 +215,8 @@ def further(read: Iterable[objects.Object]) -> tuple[objects.Want, ...]:
     rules = _each(lambda known: known.mounted)
     found: list[objects.Want] = []
     for one in read:
-        if one.get("kind") == attached.DEFINITIONS.kind:
-            found += attached.FURTHER
+        if one.get("kind") == network_definitions.DEFINITIONS.kind:
+            found += network_definitions.FURTHER
             continue
         if one.get("kind") == objects.NODES.kind:
             found += windows.WANTS if windows_nodes.runs(one) else ()

@@ -217,7 +217,7 @@ class Object(msgspec.Struct, frozen=True, kw_only=True):
         raise self._unlike(path, found, dict)
 
     def each(self, *path: str | int) -> Iterator["Object"]:
-        """Return the mappings in the list at `path`, each as an Object; absent and null are an empty list."""
+        """Return the mappings in the list at `path`, each as an Object; absent and null are empty. Raises Malformed."""
         found = self.get(*path)
         if found is None:
             return

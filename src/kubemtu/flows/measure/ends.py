@@ -27,7 +27,11 @@ GLANCE = 0.5
 async def find(
     api: kube_api.Api, here: str, there: str | None, namespace: str
 ) -> tuple[Inventory, Endpoint, list[Endpoint]]:
-    """Look up what the words mean; a pod that its node's agent does not see yet is given a moment."""
+    """Look up what the words mean; a pod that its node's agent does not see yet is given a moment.
+
+    Returns all that there is, the first end, and what to measure to from there. Raises UsageError where that is
+    nothing, or the end itself.
+    """
     deadline = time.monotonic() + SEEN
     while True:
         inventory = await _observed(api, namespace)
@@ -48,7 +52,10 @@ async def find(
 
 
 def turned(start: Endpoint, goals: list[Endpoint]) -> tuple[Endpoint, list[Endpoint]]:
-    """Begin from the other end, when no agent stands at the first one: both directions are measured anyway."""
+    """Begin from the other end, when no agent stands at the first one: both directions are measured anyway.
+
+    Raises Unreachable when none stands there either.
+    """
     other = goals[0]
     if len(goals) == 1 and other.has_agent:
         return other, [start]

@@ -30,13 +30,13 @@ class Bounds(msgspec.Struct):
     unpacked: int = 0
 
     def name(self) -> None:
-        """Count a name, of whatever kind of file."""
+        """Count a name, of whatever kind of file. Raises Enough."""
         self.names += 1
         if self.names > ENTRIES_MOST:
             raise Enough(f"holds more than {ENTRIES_MOST} names; the rest was left out")
 
     def file(self, size: int) -> None:
-        """Count a file that is read, of so many bytes."""
+        """Count a file that is read, of so many bytes. Raises Enough."""
         self.files += 1
         self.bytes += size
         if self.files > FILES_MOST:
@@ -45,7 +45,7 @@ class Bounds(msgspec.Struct):
             raise Enough(f"holds more than {TOTAL_MOST >> 20} MiB; the rest was left out")
 
     def unpack(self, size: int, out: int, packed: int) -> None:
-        """Count bytes that came out of an archive: `out` so far of `packed` of its own."""
+        """Count bytes that came out of an archive: `out` so far of `packed` of its own. Raises Enough."""
         self.unpacked += size
         if self.unpacked > UNPACKED_MOST:
             raise Enough(f"unpacks to more than {UNPACKED_MOST >> 30} GiB; the rest was left out")

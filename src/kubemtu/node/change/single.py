@@ -194,7 +194,10 @@ def _check_sizes(observation: net.NodeObservation, mtu: int, tunnel: net.Link | 
 
 
 def begin(desired: migration.Desired, directory: Path) -> journal.Journal:
-    """Return the journal to write into: a fresh one, or that of the same change when it was interrupted."""
+    """Return the journal to write into: a fresh one, or that of the same change when it was interrupted.
+
+    Raises UsageError when the change that was interrupted is another one.
+    """
     known = journal.Journal.open(NAME, directory)
     if known.ended:
         known.remove()
