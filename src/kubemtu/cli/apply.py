@@ -7,21 +7,25 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
-from kubemtu.cli import check, kubeflags, numbers, output, paths, terminal, wrapping
+from kubemtu.cli import check, combined, kubeflags, numbers, output, paths, terminal, wrapping
 from kubemtu.core import errors
 
 if TYPE_CHECKING:
     from kubemtu.cli import planning
+    from kubemtu.core.change import plan
     from kubemtu.core.planning import apart
     from kubemtu.kube import api as kube_api
     from kubemtu.kube import mtu as kube_mtu
 
 
+IN_ROUTES = "--config-only leaves running pods as they are, and {} is in their routes alone: leave one of them out"
+
+
 class ApplyOptions(msgspec.Struct, frozen=True, kw_only=True):
     """What was asked for on the command line."""
 
-    file: Path | None
-    mtu: str
+    saved: "plan.Plan | None"
+    mtu: int | None
     nic_mtu: int | None
     apart_by: "apart.Asked"
     without: tuple[str, ...]
@@ -35,7 +39,15 @@ class ApplyOptions(msgspec.Struct, frozen=True, kw_only=True):
 
 @click.command()
 @click.argument("file", required=False, type=paths.NamedPath(dir_okay=False, path_type=Path))
-@click.option("--mtu", default="auto", show_default=True, metavar="N|auto", help="The pod MTU to lead to, in bytes.")
+@click.option(
+    "--mtu",
+    default="auto",
+    show_default=True,
+    metavar="N|auto",
+    cls=combined.Option,
+    beside=check.SAYS_THE_MTU,
+    help="The pod MTU to lead to, in bytes.",
+)
 @check.NIC_MTU
 @check.PER_NODE
 @check.EGRESS_MTU
@@ -48,6 +60,13 @@ class ApplyOptions(msgspec.Struct, frozen=True, kw_only=True):
 @click.option(
     "--config-only",
     is_flag=True,
+    cls=combined.Option,
+    beside={
+        "per_node": IN_ROUTES.format("--per-node"),
+        "egress": IN_ROUTES.format("--egress-mtu"),
+        "unproven": "--config-only leaves running pods as they are, and --unproven is about raising their MTU: leave"
+        " one of them out",
+    },
     help="Change the configuration and restart the CNI's pods; leave the running pods as they are.",
 )
 @click.option(
@@ -82,9 +101,14 @@ def apply(
     """
     from kubemtu.cli import planning
 
+    if config_only and without and not hosts:
+        raise errors.UsageError(
+            "--config-only leaves the running pods of all nodes as they are, and --without those of some: leave one of "
+            "them out"
+        )
     options = ApplyOptions(
-        file=file,
-        mtu=mtu,
+        saved=planning.load(file) if file is not None else None,
+        mtu=planning.wanted(mtu),
         nic_mtu=nic_mtu,
         apart_by=planning.asked(per_node=per_node, egress=egress),
         without=without,
@@ -135,15 +159,15 @@ async def _carried_on(api: "kube_api.Api", open_one: "kube_mtu.Migration", optio
         raise errors.UsageError(
             f"{open_one.name} is being rolled back: finish that with `kubemtu rollback` before applying again"
         )
-    target = planning.wanted(options.mtu)
+    target = options.mtu
     other = (target is not None and target != open_one.plan.target) or (
-        options.file is not None and planning.load(options.file) != open_one.plan
+        options.saved is not None and options.saved != open_one.plan
     )
     other = other or (bool(options.apart_by) and not open_one.plan.pools)
     first = open_one.plan.steps[0] if open_one.plan.steps else None
     more = options.hosts and isinstance(first, plan.Live) and first.host_mtu is None
-    if more and target is None and options.nic_mtu is None and options.file is None:
-        options = msgspec.structs.replace(options, mtu=str(open_one.plan.target))
+    if more and target is None and options.nic_mtu is None and options.saved is None:
+        options = msgspec.structs.replace(options, mtu=open_one.plan.target)
     if (other or more or options.nic_mtu is not None) and await migrations.only_pinned(api, open_one):
         return await _begun(api, options, pinned=open_one)
     if other:
@@ -169,7 +193,7 @@ async def _begun(api: "kube_api.Api", options: ApplyOptions, pinned: "kube_mtu.M
 
     change = await planning.obtain(
         api,
-        options.file,
+        options.saved,
         mtu=options.mtu,
         nic_mtu=options.nic_mtu,
         apart_by=options.apart_by,
@@ -200,16 +224,16 @@ async def _extended(api: "kube_api.Api", held: "kube_mtu.Migration", options: Ap
 
     if options.config_only or (options.hosts and not hosts.pinned_by(held.plan)):
         force.refuse(held)
-    if options.file is not None and not force.carries_out(held.plan, planning.load(options.file), options.without):
+    if options.saved is not None and not force.carries_out(held.plan, options.saved, options.without):
         force.refuse(held)
-    target, standing = planning.wanted(options.mtu), apart.asked_by(held.plan)
+    target, standing = options.mtu, apart.asked_by(held.plan)
     literally = target in {None, held.plan.target} and options.nic_mtu is None
     literally = literally and (not options.apart_by or options.apart_by.same(standing))
     sizes = options.apart_by if options.apart_by and not literally else standing
     change = await planning.obtain(
         api,
         None,
-        mtu="auto" if literally else options.mtu,
+        mtu=None if literally else options.mtu,
         nic_mtu=options.nic_mtu,
         apart_by=sizes,
         without=sorted({*options.without, *force.left_out(held.plan)}),

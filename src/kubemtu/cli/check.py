@@ -6,15 +6,20 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kubemtu.cli import kubeflags, output, paths, sourceflags, terminal, wrapping
+from kubemtu.cli import combined, kubeflags, output, paths, sourceflags, terminal, wrapping
 from kubemtu.core import encap, errors
 
 if TYPE_CHECKING:
     from kubemtu.core.snapshot import Snapshot
     from kubemtu.flows.measure import mesh
 
+SAYS_THE_MTU = {"file": "{} says already which MTU to lead to: leave out --mtu and --nic-mtu"}
+SAYS_WHAT_IS_APART = {"file": "{} says already what is told apart: leave out --per-node and --egress-mtu"}
+FILES = "--from reads saved files, and --{} says which cluster is asked, as whom: leave one of them out"
 NIC_MTU = click.option(
     "--nic-mtu",
+    cls=combined.Option,
+    beside=SAYS_THE_MTU,
     type=click.IntRange(encap.IPV4_MINIMUM, encap.LARGEST_MTU),
     metavar="N",
     help="What the smallest NIC between the nodes carries, in bytes, where the nodes do not show it.",
@@ -22,18 +27,34 @@ NIC_MTU = click.option(
 PER_NODE = click.option(
     "--per-node",
     is_flag=True,
+    cls=combined.Option,
+    beside=SAYS_WHAT_IS_APART,
     help="Give each node's pods what its own NIC carries, with routes of less towards the pods of nodes with less.",
 )
 EGRESS_MTU = click.option(
     "--egress-mtu",
     "egress",
+    cls=combined.Option,
+    beside=SAYS_WHAT_IS_APART,
     metavar="N|auto",
     help="What goes out of the cluster at most, in bytes, by pods' default routes; --mtu is then for its own networks.",
 )
+NOT_SHOWN = {
+    "nic_mtu": "--nic-mtu",
+    "save": "--save",
+    "namespace": "--namespace",
+    "verbose": "--verbose",
+    "prove": "--prove",
+    "prometheus": "--prometheus",
+    "survey": "--survey",
+    "output_format": "--output",
+}
 REPORTS = ("sarif", "junit", "markdown")  # kubemtu.cli.reports.WRITERS, which is imported when one is asked for
 FROM = click.option(
     "--from",
     "source",
+    cls=combined.Option,
+    beside={name: FILES.format(flag) for name, flag in kubeflags.NAMES.items()},
     type=paths.NamedPath(path_type=Path),
     metavar="PATH",
     help="Read files instead of a cluster: one, a folder, an archive of them, or - for what is piped in.",
@@ -49,12 +70,33 @@ FROM = click.option(
     metavar="FILE",
     help="Also write all that was read, for --from.",
 )
-@click.option("--scrub", is_flag=True, help="Save with other names and addresses, which are judged the same.")
+@click.option(
+    "--scrub",
+    is_flag=True,
+    cls=combined.Option,
+    needs={"save": "--scrub is about what is saved: name a file by --save FILE"},
+    help="Save with other names and addresses, which are judged the same.",
+)
 @click.option("-n", "--namespace", metavar="NAME", help="Say nothing of running pods of other namespaces.")
 @click.option("-v", "--verbose", is_flag=True, help="Name every node and every place, however many; so does -o wide.")
-@click.option("--prove", is_flag=True, help="Also measure what the network carries, between all nodes and probe pods.")
+@click.option(
+    "--prove",
+    is_flag=True,
+    cls=combined.Option,
+    beside={"source": "--prove measures a cluster, and --from reads saved files: leave one of them out"},
+    help="Also measure what the network carries, between all nodes and probe pods.",
+)
 @sourceflags.source_flags
-@click.option("--show-commands", is_flag=True, help="Only show which commands --exec runs, and where.")
+@click.option(
+    "--show-commands",
+    is_flag=True,
+    cls=combined.Option,
+    beside={
+        name: f"--show-commands shows which commands --exec runs, and nothing else: leave it out, or {flag}"
+        for name, flag in NOT_SHOWN.items()
+    },
+    help="Only show which commands --exec runs, and where.",
+)
 @output.option("text", "wide", *output.WRITERS, *REPORTS)
 @kubeflags.kube_flags
 def check(
@@ -79,10 +121,6 @@ def check(
     from kubemtu.cli import render
     from kubemtu.flows import decide
 
-    if prove and source is not None:
-        raise errors.UsageError("--prove measures a cluster, and --from reads saved files: leave one of them out")
-    if scrub and save is None:
-        raise errors.UsageError("--scrub is about what is saved: name a file by --save FILE")
     sourceflags.of_a_cluster(looking, source, show_commands=show_commands)
     if show_commands:
         terminal.write(asyncio.run(sourceflags.commands(flags)).encode())

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import click
 
-from kubemtu.cli import kubeflags, terminal
+from kubemtu.cli import combined, kubeflags, terminal
 from kubemtu.core import errors
 from kubemtu.core.text.wording import count
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+PRINTED = "-o yaml prints manifests and talks to no cluster, and {} is about what stands in one: leave one of them out"
 YES = click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 DRY_RUN = click.option("--dry-run", is_flag=True, help="Show what would be done, and do nothing.")
 
@@ -22,8 +23,20 @@ DRY_RUN = click.option("--dry-run", is_flag=True, help="Show what would be done,
 @click.command()
 @click.option("--image", metavar="REFERENCE", help="The image to run.  [the one that `kubemtu --version` names]")
 @click.option("--probes/--no-probes", default=True, help="Run a probe pod on each node too.  [they are run]")
-@click.option("--allow-downgrade", is_flag=True, help="Write over kinds that a newer kubemtu has defined.")
-@click.option("--force-conflicts", is_flag=True, help="Take over fields that others manage, as kubectl's flag does.")
+@click.option(
+    "--allow-downgrade",
+    is_flag=True,
+    cls=combined.Option,
+    beside={"output_format": PRINTED.format("--allow-downgrade")},
+    help="Write over kinds that a newer kubemtu has defined.",
+)
+@click.option(
+    "--force-conflicts",
+    is_flag=True,
+    cls=combined.Option,
+    beside={"output_format": PRINTED.format("--force-conflicts")},
+    help="Take over fields that others manage, as kubectl's flag does.",
+)
 @click.option(
     "-o",
     "--output",

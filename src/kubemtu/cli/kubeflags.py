@@ -10,6 +10,10 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
+NAMES = {"kubeconfig": "kubeconfig", "context": "context", "impersonate": "as"}
+"""The parameters of a command that say which cluster is asked and as whom, and the options that they come by."""
+
+
 class KubeFlags(msgspec.Struct, frozen=True, kw_only=True):
     """Which cluster, as whom; None is what kubectl would take."""
 

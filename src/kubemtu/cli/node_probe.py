@@ -11,7 +11,7 @@ from types import FrameType
 import click
 import msgspec
 
-from kubemtu.cli import output, paths, terminal
+from kubemtu.cli import combined, output, paths, terminal
 from kubemtu.core import errors
 from kubemtu.core.path import direction, search, verdict
 from kubemtu.core.path import wording as path_wording
@@ -23,6 +23,7 @@ from kubemtu.node.probe import channel, measuring, namespaces, station, wire
 
 SIGN = {True: ("✓", "green"), False: ("✗", "red")}
 FLOWS_MOST = 256
+BY_ECHO = "{} is of `kubemtu node respond`, and --icmp asks for an echo of the kernel's: leave one of them out"
 key_option = click.option(
     "--key-file",
     type=paths.NamedPath(path_type=Path, dir_okay=False),
@@ -134,8 +135,15 @@ def respond(port: int, key_file: Path | None) -> int:
 
 @click.command()
 @click.argument("host")
-@click.option("-4", "family", flag_value=4, type=int, help="IPv4 only.")
-@click.option("-6", "family", flag_value=6, type=int, help="IPv6 only.")
+@click.option(
+    "-4",
+    "only_4",
+    is_flag=True,
+    cls=combined.Option,
+    beside={"only_6": "give -4 or -6, or neither, which takes what the name has"},
+    help="IPv4 only.",
+)
+@click.option("-6", "only_6", is_flag=True, help="IPv6 only.")
 @click.option(
     "--port", default=request.PORT, show_default=True, type=click.IntRange(1, 65535), help="UDP and TCP port."
 )
@@ -143,12 +151,19 @@ def respond(port: int, key_file: Path | None) -> int:
 @click.option("--expected", type=click.IntRange(100, 65535), help="The MTU expected, in bytes.  [the interface's]")
 @click.option("--flows", default=1, show_default=True, type=click.IntRange(1, FLOWS_MOST), help="Source ports to try.")
 @click.option("--one-way", is_flag=True, help="Do not have the other end measure back.")
-@click.option("--icmp", is_flag=True, help="Use ICMP echo, for hosts without `kubemtu node respond`.")
+@click.option(
+    "--icmp",
+    is_flag=True,
+    cls=combined.Option,
+    beside={"port": BY_ECHO.format("--port"), "key_file": BY_ECHO.format("--key-file")},
+    help="Use ICMP echo, for hosts without `kubemtu node respond`.",
+)
 @click.option("--flush", is_flag=True, help="First forget every path MTU that this host has learned.")
 @output.output_option
 def probe(
     host: str,
-    family: int | None,
+    only_4: bool,
+    only_6: bool,
     port: int,
     key_file: Path | None,
     expected: int | None,
@@ -163,7 +178,7 @@ def probe(
     HOST runs `kubemtu node respond`; where nothing answers, ICMP echo is tried, which tells less. `--flows 48` finds
     any of four equal paths that differs. Ends with 1 when the path does not carry what is expected.
     """
-    _, address = _resolve(host, family)
+    _, address = _resolve(host, 4 if only_4 else 6 if only_6 else None)
     way = request.PathRequest(
         name=host,
         source=request.Namespace(node=""),

@@ -65,9 +65,9 @@ def plan(
     from kubemtu.cli import planning
     from kubemtu.flows import decide
 
-    apart_by = planning.asked(per_node=per_node, egress=egress)
+    target, apart_by = planning.wanted(mtu), planning.asked(per_node=per_node, egress=egress)
     snapshot = check.read(flags, source, looking, services=apart_by.goes_out)
-    made, topology = decide.plan(snapshot, planning.wanted(mtu), nic_mtu, apart_by)
+    made, topology = decide.plan(snapshot, target, nic_mtu, apart_by)
     if out is not None:
         save(made, out)
     if repository is not None:

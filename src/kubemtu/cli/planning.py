@@ -80,30 +80,19 @@ def asked(*, per_node: bool, egress: str | None) -> apart.Asked:
 
 async def obtain(
     api: kube_api.Api,
-    file: Path | None,
+    saved: plan.Plan | None,
     *,
-    mtu: str,
+    mtu: int | None,
     nic_mtu: int | None = None,
     without: Collection[str] = (),
     config_only: bool = False,
     hosts: bool = False,
     apart_by: apart.Asked = decide.WHOLE,
 ) -> PlannedChange:
-    """Return the plan in `file`, or one made now.
+    """Return the `saved` plan, or one made now.
 
     Raises Unreachable when a node has no agent, unless the running pods are to be left alone.
     """
-    target = wanted(mtu)
-    saved = load(file) if file is not None else None
-    if saved is not None and (target is not None or nic_mtu is not None):
-        raise errors.UsageError(f"{file} says already which MTU to lead to: leave out --mtu and --nic-mtu")
-    if saved is not None and apart_by:
-        raise errors.UsageError(f"{file} says already what is told apart: leave out{apart_by.options}")
-    if config_only and apart_by:
-        raise errors.UsageError(
-            f"--config-only leaves running pods as they are, and{apart_by.options} is in their routes alone: leave one"
-            " of them out"
-        )
     snapshot = await observe.observe(api)
     if apart_by.goes_out:
         snapshot = await observe.with_services(api, snapshot)
@@ -112,7 +101,7 @@ async def obtain(
     if saved is not None:
         planned, seen = saved, network.model(snapshot)
     else:
-        planned, seen = decide.plan(snapshot, target, nic_mtu, apart_by)
+        planned, seen = decide.plan(snapshot, mtu, nic_mtu, apart_by)
     planned = without_live(planned) if config_only else preconditions.leave_out(planned, without)
     if hosts:
         planned = await host_traffic.with_hosts(api, planned, seen, without)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kubemtu.cli import kubeflags, output, terminal
+from kubemtu.cli import combined, kubeflags, output, terminal
 from kubemtu.core import encap, errors
 
 if TYPE_CHECKING:
@@ -29,7 +29,16 @@ PATH_MTU = click.IntRange(encap.IPV4_MINIMUM, encap.LARGEST_MTU)
 @click.option("--node", "nodes", multiple=True, metavar="NAME", help="Only from and to this node; may be repeated.")
 @click.option("--name", default="path", show_default=True, metavar="NAME", help="The name of the object.")
 @click.option("--apply", "write", is_flag=True, help="Write it into the cluster, after asking.")
-@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+@click.option(
+    "--yes",
+    "-y",
+    is_flag=True,
+    cls=combined.Option,
+    needs={
+        "write": "--yes answers what --apply asks, and nothing is asked without: give that as well, or leave it out"
+    },
+    help="Do not ask.",
+)
 @output.output_option
 @kubeflags.kube_flags
 def policy(

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kubemtu.cli import kubeflags, numbers, output, terminal, wrapping
+from kubemtu.cli import combined, kubeflags, numbers, output, terminal, wrapping
 from kubemtu.core import errors
 
 if TYPE_CHECKING:
     from kubemtu.flows.measure.mesh import MeshLayer, MeshReport
     from kubemtu.flows.measure.why import PathReport
 
+OF_ALL = "{} is of the measurement between all, and two ends are named: leave it out"
 MATRIX_MOST = 24  # members that are drawn
 NAME_MOST = 24
 CORNER = "from \\ to"
@@ -25,23 +26,63 @@ WIDE = 200  # columns, where nobody looks
 @click.command()
 @click.argument("here", metavar="[A", required=False)
 @click.argument("there", metavar="B]", required=False)
-@click.option("--mesh", "whole", is_flag=True, help="Everybody to everybody; the default when no end is named.")
-@click.option("--nodes", "only", flag_value="nodes", help="Only between the nodes themselves.")
-@click.option("--pods", "only", flag_value="pods", help="Only between the probe pods.")
+@click.option(
+    "--mesh",
+    "whole",
+    is_flag=True,
+    cls=combined.Option,
+    beside={"here": "--mesh measures everybody; name no ends beside it"},
+    help="Everybody to everybody; the default when no end is named.",
+)
+@click.option(
+    "--nodes",
+    "only_nodes",
+    is_flag=True,
+    cls=combined.Option,
+    beside={"only_pods": "give --nodes or --pods, or neither, which is both", "here": OF_ALL.format("--nodes")},
+    help="Only between the nodes themselves.",
+)
+@click.option(
+    "--pods",
+    "only_pods",
+    is_flag=True,
+    cls=combined.Option,
+    beside={"here": OF_ALL.format("--pods")},
+    help="Only between the probe pods.",
+)
 @click.option(
     "--expected",
+    cls=combined.Option,
+    beside={"here": OF_ALL.format("--expected")},
     type=click.IntRange(100, 65535),
     help="What should arrive, in bytes.  [the smallest MTU of the interfaces]",
 )
 @click.option(
     "--max-pps",
+    cls=combined.Option,
+    beside={"here": OF_ALL.format("--max-pps")},
     default=1000.0,
     show_default=True,
     type=numbers.FiniteRange(1),
     help="Packets a second from each node at most; agents send no more than 5000.",
 )
-@click.option("--round", "number", default=0, type=click.IntRange(0), help="In large clusters: which peers, this time.")
-@click.option("-n", "--namespace", metavar="NAME", help="Namespace of pods and Services whose name says none.")
+@click.option(
+    "--round",
+    "number",
+    default=0,
+    type=click.IntRange(0),
+    cls=combined.Option,
+    beside={"here": OF_ALL.format("--round")},
+    help="In large clusters: which peers, this time.",
+)
+@click.option(
+    "-n",
+    "--namespace",
+    metavar="NAME",
+    cls=combined.Option,
+    needs={"here": "--namespace is of the ends A and B: name them, or leave it out"},
+    help="Namespace of pods and Services whose name says none.",
+)
 @output.output_option
 @kubeflags.kube_flags
 def probe(
@@ -49,7 +90,8 @@ def probe(
     here: str | None,
     there: str | None,
     whole: bool,
-    only: str | None,
+    only_nodes: bool,
+    only_pods: bool,
     expected: int | None,
     max_pps: float,
     number: int,
@@ -64,14 +106,12 @@ def probe(
     with 3 when there is nobody to measure between or nothing is answered. The JSON of two ends is that of `kubemtu
     why`.
     """
-    if whole and here is not None:
-        raise errors.UsageError("--mesh measures everybody; name no ends beside it")
     if here is not None and there is None:
         raise errors.UsageError(f"name the other end too: `kubemtu probe {here} B`; `kubemtu why {here}` tries several")
     if here is not None and there is not None:
         answer = asyncio.run(_pair(flags, here, there, namespace))
         return _tell_pair(answer, output_format)
-    layers = (only,) if only else ("nodes", "pods")
+    layers = ("nodes",) if only_nodes else ("pods",) if only_pods else ("nodes", "pods")
     report = asyncio.run(_mesh(flags, layers, expected, max_pps, number, quiet=output_format != "text"))
     if output_format == "text":
         for line in lines(report, wrapping.width()):

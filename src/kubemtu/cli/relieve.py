@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
-from kubemtu.cli import check, kubeflags, output, wrapping
+from kubemtu.cli import check, combined, kubeflags, output, wrapping
 from kubemtu.core import errors
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ MEASURED = "measured"
 class RelieveOptions(msgspec.Struct, frozen=True, kw_only=True):
     """What was asked for on the command line."""
 
-    mtu: str
+    mtu: int | None
     nic_mtu: int | None
     without: tuple[str, ...]
     hosts: bool
@@ -31,6 +31,8 @@ class RelieveOptions(msgspec.Struct, frozen=True, kw_only=True):
 @click.command()
 @click.option(
     "--mtu",
+    cls=combined.Option,
+    beside={"nic_mtu": "give --mtu or --nic-mtu, not both"},
     default=MEASURED,
     show_default=True,
     metavar="N|measured",
@@ -65,10 +67,11 @@ def relieve(
     The first step of a decrease by itself: no device, no configuration and no pod of the CNI is touched, so it works
     where a rollout could not. `kubemtu apply` carries on from it to the full change, `kubemtu rollback` takes it back.
     """
-    if mtu != MEASURED and nic_mtu is not None:
-        raise errors.UsageError("give --mtu or --nic-mtu, not both")
+    from kubemtu.cli import planning
+
+    target = planning.wanted(mtu) if mtu != MEASURED else None
     options = RelieveOptions(
-        mtu=mtu, nic_mtu=nic_mtu, without=without, hosts=hosts, yes=yes, output_format=output_format
+        mtu=target, nic_mtu=nic_mtu, without=without, hosts=hosts, yes=yes, output_format=output_format
     )
     return asyncio.run(_relieve(flags, options))
 
@@ -109,13 +112,13 @@ async def _relieve(flags: kubeflags.KubeFlags, options: RelieveOptions) -> int:
 
 async def _planned(api: "kube_api.Api", options: RelieveOptions) -> "plan.Plan":
     """Plan the whole change, of which the relief is the first step; measure first what is to be measured."""
-    from kubemtu.cli import planning, progress
+    from kubemtu.cli import progress
     from kubemtu.core.planning import notes
     from kubemtu.flows import decide, network, observe
     from kubemtu.flows.change import hosts as host_traffic
     from kubemtu.flows.change import preconditions, survey
 
-    target = planning.wanted(options.mtu) if options.mtu != MEASURED else None
+    target = options.mtu
     snapshot = await observe.observe(api)
     preconditions.observed(snapshot, options.without)
     nic_mtu = options.nic_mtu

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 import click
 import msgspec
 
-from kubemtu.cli import kubeflags, paths, terminal
+from kubemtu.cli import combined, kubeflags, paths, terminal
 from kubemtu.core import errors
 from kubemtu.core.text import printable
 from kubemtu.core.text.wording import count, names
@@ -72,10 +72,6 @@ class SourceFlags(msgspec.Struct, frozen=True, kw_only=True):
 
     def check(self) -> None:
         """Raise UsageError for options that make no sense, before anything is asked of anybody."""
-        if not self.prometheus and (self.match or self.ca or self.token_file):
-            raise errors.UsageError("--prometheus-match, -ca and -token-file belong to --prometheus: give that as well")
-        if self.survey_namespace and not self.survey:
-            raise errors.UsageError("--survey-namespace says where --survey makes its pods: give that as well")
         if self.prometheus:
             from kubemtu.flows.agentless import prometheus, promql
 
@@ -102,6 +98,9 @@ class SourceFlags(msgspec.Struct, frozen=True, kw_only=True):
 
 
 AGENTS = SourceFlags()
+OF_PROMETHEUS = {
+    "prometheus": "--prometheus-match, -ca and -token-file belong to --prometheus: give that as well",
+}
 _OPTIONS = (
     click.option(
         "--exec",
@@ -126,6 +125,8 @@ _OPTIONS = (
     click.option(
         "--prometheus-match",
         "match",
+        cls=combined.Option,
+        needs=OF_PROMETHEUS,
         metavar="MATCHERS",
         default="",
         help="Only series of these labels: 'cluster=\"a\"'.",
@@ -133,6 +134,8 @@ _OPTIONS = (
     click.option(
         "--prometheus-ca",
         "ca",
+        cls=combined.Option,
+        needs=OF_PROMETHEUS,
         type=paths.NamedPath(path_type=Path),
         metavar="FILE",
         help="Certificates to trust there.",
@@ -140,6 +143,8 @@ _OPTIONS = (
     click.option(
         "--prometheus-token-file",
         "token_file",
+        cls=combined.Option,
+        needs=OF_PROMETHEUS,
         type=paths.NamedPath(path_type=Path),
         metavar="FILE",
         help="Bearer token to show there.",
@@ -153,10 +158,21 @@ _OPTIONS = (
     click.option(
         "--survey-namespace",
         metavar="NAME",
+        cls=combined.Option,
+        needs={"survey": "--survey-namespace says where --survey makes its pods: give that as well"},
         default="",
         help="Where those pods are made; by default where the CNI's are.",
     ),
-    click.option("--yes", "-y", is_flag=True, help="Do not ask whether to make them."),
+    click.option(
+        "--yes",
+        "-y",
+        is_flag=True,
+        cls=combined.Option,
+        needs={
+            "survey": "--yes answers what --survey asks, and nothing else here asks: give that as well, or leave it out"
+        },
+        help="Do not ask whether to make them.",
+    ),
 )
 
 
