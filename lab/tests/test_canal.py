@@ -2,6 +2,7 @@
 
 import json
 import stat
+import time
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -65,6 +66,22 @@ def test_the_story_is_that_1450_arrives_and_1451_needs_icmp_but_the_same_node_ta
         1501: "EMSGSIZE",
     }
     assert probe("pod-1a", "pod-1b", 1450, 1500) == {1450: "arrived", 1500: "arrived"}
+
+
+def test_pods_that_are_deleted_while_they_are_attached_leave_nothing(lab: Lab, kube: Kube) -> None:
+    """At sixty moments of their making: the thread of the CNI plugins goes on where the pod is not wanted any more."""
+
+    def left() -> tuple[set[str], set[str]]:
+        links = lab.exec("node-1", ["ls", "/sys/class/net"]).stdout.split()
+        return {each.name for each in (lab.node_root("node-1") / "run/netns").iterdir()}, set(links)
+
+    before = left()
+    for number in range(60):
+        kube.run_pod(f"brief-{number}", "node-1", wait=False)
+        time.sleep(number / 1000)
+        kube.delete(f"/api/v1/namespaces/default/pods/brief-{number}")
+    until(lambda: not any(name.startswith("brief-") for name in kube.pods()))
+    assert left() == before
 
 
 def test_every_pod_reaches_every_other(probe: Probes) -> None:

@@ -153,18 +153,27 @@ class Kubelet:
 
     async def attach(self, pod: Object) -> attach.Attachment:
         """CNI ADD, as the plugin chain on this node's disk says."""
-        found = await self._on_thread(lambda: self._plugins.add(pod.namespace or "", pod.name))
-        self._attached[informer.uid(pod)] = found
+
+        def add() -> attach.Attachment:
+            # Noted where it is made: nobody waits for it any more where the pod is deleted meanwhile.
+            found = self._attached[informer.uid(pod)] = self._plugins.add(pod.namespace or "", pod.name)
+            return found
+
+        found = await self._on_thread(add)
         self._remember(pod, {"node": self.node, **msgspec.to_builtins(found)})
         return found
 
     async def detach(self, pod: Object) -> None:
         """CNI DEL; nothing was attached is fine. What the node kept of the pod goes too."""
         volumes.forget(pod)
-        found = self._attached.pop(informer.uid(pod), None)
-        if found is not None:
-            self._remember(pod, None)
-            await self._on_thread(lambda: self._plugins.delete(found))
+
+        def delete() -> None:  # on the one thread: after an ADD that is under way there
+            if (found := self._attached.get(informer.uid(pod))) is not None:
+                self._remember(pod, None)
+                self._plugins.delete(found)
+                del self._attached[informer.uid(pod)]
+
+        await self._on_thread(delete)
 
     async def config_changed(self, seconds: float) -> None:
         """Wait for the next install-cni, at most so long: somebody may write the file by hand too."""

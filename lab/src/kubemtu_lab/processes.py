@@ -38,6 +38,14 @@ class Processes:
         return await self._start(lambda: _fork(become, files), inside)
 
     async def _start(self, make: Callable[[], int], inside: Inside) -> tuple[int, asyncio.Future[int]]:
+        starting = asyncio.ensure_future(self._claimed(make, inside))
+        try:
+            return await asyncio.shield(starting)
+        except asyncio.CancelledError:
+            starting.add_done_callback(_disown)  # what a thread has begun cannot be cancelled
+            raise
+
+    async def _claimed(self, make: Callable[[], int], inside: Inside) -> tuple[int, asyncio.Future[int]]:
         self._starting += 1
         try:
             pid = await inside(make)
@@ -76,6 +84,15 @@ class Processes:
                 self._unclaimed[pid] = code
             if not self._starting:
                 self._unclaimed.clear()
+
+
+def _disown(starting: asyncio.Future[tuple[int, asyncio.Future[int]]]) -> None:
+    """End a program that nobody waits for."""
+    if starting.cancelled() or starting.exception() is not None:
+        return
+    pid, ended = starting.result()
+    if not ended.done():
+        os.kill(pid, signal.SIGKILL)  # it has not been reaped, so the number is its own
 
 
 def _spawn(argv: Sequence[str], env: Mapping[str, str], files: Mapping[int, File]) -> int:
