@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from kubemtu.core.objects import Ref
 from kubemtu.kube.api import Api
 from kubemtu.node.kernel import links, netns
-from kubemtu_lab import addressing, containers, errors, exec_faults, kernel, manifests, nft, scene
+from kubemtu_lab import addressing, containers, errors, exec_faults, kernel, manifests, nft, scene, waits
 from kubemtu_lab.rtnl import Rtnl
 
 ROLLOUT_SECONDS = 90.0
@@ -25,7 +25,7 @@ async def commit(
     match fault:
         case scene.ConfigEdit(namespace=namespace, name=name, key=key, value=value):
             config = Ref(api_version="v1", kind="ConfigMap", plural="configmaps", name=name, namespace=namespace)
-            await api.patch(config, {"data": {key: value}})
+            await waits.answered(lambda: api.patch(config, {"data": {key: value}}))
         case scene.Reconfigured(cni=cni, restarted=restarted):
             await _reconfigure(cni, api, families, restarted=restarted)
         case scene.HandSet(node=node, links=pattern, mtu=mtu):
@@ -56,10 +56,10 @@ async def _filtered(fault: scene.PolicyDropped, api: Api) -> list[str]:
     """Return the addresses that a filter is for: of a pod, or the networks of all pods of its node."""
     if fault.pod:
         namespace, _, name = fault.pod.rpartition("/")
-        found = await api.find("v1", "pods", name, namespace or "default")
+        found = await waits.answered(lambda: api.find("v1", "pods", name, namespace or "default"))
         told = [each.text("ip") for each in found.each("status", "podIPs")] if found else []
     else:
-        node = await api.find("v1", "nodes", fault.node)
+        node = await waits.answered(lambda: api.find("v1", "nodes", fault.node))
         networks = node.get("spec", "podCIDRs") if node else None
         told = [str(each) for each in networks] if isinstance(networks, list) else []
     if known := [each for each in told if each]:
@@ -69,15 +69,17 @@ async def _filtered(fault: scene.PolicyDropped, api: Api) -> list[str]:
 
 async def _reconfigure(cni: scene.Cni, api: Api, families: addressing.Families, *, restarted: bool) -> None:
     bodies = {str(body["kind"]): body for body in manifests.network(cni, families)}
-    await api.patch(await api.ref(bodies["ConfigMap"]), {"data": bodies["ConfigMap"]["data"]})
+    config = await waits.answered(lambda: api.ref(bodies["ConfigMap"]))
+    await waits.answered(lambda: api.patch(config, {"data": bodies["ConfigMap"]["data"]}))
     if not restarted:
         return
-    daemonset = await api.ref(bodies["DaemonSet"])
+    daemonset = await waits.answered(lambda: api.ref(bodies["DaemonSet"]))
     stamp = {"metadata": {"annotations": {"kubectl.kubernetes.io/restartedAt": containers.now()}}}
-    generation = (await api.patch(daemonset, {"spec": {"template": stamp}})).integer("metadata", "generation")
+    restart = {"spec": {"template": stamp}}
+    generation = (await waits.answered(lambda: api.patch(daemonset, restart))).integer("metadata", "generation")
     deadline = time.monotonic() + ROLLOUT_SECONDS
     while time.monotonic() < deadline:
-        found = await api.get(daemonset)
+        found = await waits.answered(lambda: api.get(daemonset))
         if found is None:
             return
         wanted = found.integer("status", "desiredNumberScheduled")

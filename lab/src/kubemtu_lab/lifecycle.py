@@ -61,8 +61,8 @@ class _NodeLifecycleController:
         if is_known:
             told = {"status": "Unknown", "reason": "NodeStatusUnknown", "message": MESSAGE}
             body = {"status": {"conditions": _with_ready(node, told)}}
+            self._pods_due.add(node.name)  # also where it is written and the answer is lost: nothing else tells then
             self._nodes.enter(await self._api.patch(informer.at(NODES, node.name), body, subresource="status"))
-            self._pods_due.add(node.name)
         for pod in await self._api.list(PODS, field_selector=f"spec.nodeName={node.name}"):
             if heartbeat.ready_condition(pod).text("status") == "True":
                 unready = {"status": {"conditions": _with_ready(pod, {"status": "False"})}}

@@ -10,6 +10,7 @@ k3s-io/helm-controller `pkg/controllers/chart`.
 
 import asyncio
 import contextlib
+import functools
 import json
 import os
 import time
@@ -22,7 +23,8 @@ import yaml
 from kubemtu.core.errors import KubemtuError
 from kubemtu.core.objects import Object, Ref
 from kubemtu.kube.api import Api
-from kubemtu_lab import calico_objects, canal_objects, informer, scene
+from kubemtu.kube.errors import AlreadyThere
+from kubemtu_lab import calico_objects, canal_objects, informer, scene, waits
 
 Body = dict[str, object]
 RECONCILE = "reconcile"
@@ -131,26 +133,28 @@ class Keeper(msgspec.Struct, frozen=True):
         """Create what is kept. Raises what kube.errors draws."""
         for body in self.kept:
             if PROFILES[self.owner.kind].applies:
-                await self.api.apply(body, PROFILES[self.owner.kind].manager)
+                await waits.answered(functools.partial(self.api.apply, body, PROFILES[self.owner.kind].manager))
             else:
-                await self.api.create(body)
+                with contextlib.suppress(AlreadyThere):  # made before an answer was lost
+                    await waits.created(self.api, body)
 
     async def run(self, folder: int) -> None:
         """Write back what others change, in the owner's time, or when it is told in the lab's folder."""
         since = None
-        values = await self._values()
+        rendered = await waits.answered(self._values)  # the values by which all was written last
         while True:
             await asyncio.sleep(_POLL_SECONDS)
             told = _is_told(folder)
             with contextlib.suppress(KubemtuError):  # the API is away; the next look tells
-                values, before = await self._values(), values
-                told = told or values != before or not await self._is_watched_true()
+                values = await self._values()
+                told = told or values != rendered or not await self._is_watched_true()
                 differs = self.owner.seconds is not None and not await self._is_true()
                 since = (since or time.monotonic()) if differs else None
                 late = since is not None and time.monotonic() - since >= (self.owner.seconds or 0)
                 if told or late:
                     for body in await self._wanted():
                         await self._write(body)
+                    rendered = values  # and not before: what was refused or lost is written at the next look
                     _answer(folder)
 
     async def _wanted(self) -> tuple[Body, ...]:

@@ -2,7 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
+from typing import TypeVar
 
 from kubemtu.core.errors import Unreachable
 from kubemtu.core.objects import PODS, Object, Want
@@ -11,23 +12,29 @@ from kubemtu.kube.api import Api
 from kubemtu.kube.errors import Absent, Rejected
 from kubemtu_lab import manifests, state
 
+Answer = TypeVar("Answer")
 SECONDS = 60.0  # a port that takes less strikes after it: who has told nothing by then may be silent for good
 POLL_SECONDS = 0.03
 
 
-async def listed(api: Api, want: Want) -> list[Object]:
-    """List a collection, again for SECONDS where a machine that is busy with a lab's start answers too late.
+async def answered(ask: Callable[[], Awaitable[Answer]]) -> Answer:
+    """Ask what may be asked twice, again for SECONDS where a machine that is busy with a lab's start answers too late.
 
-    Raises Unreachable when it still does not then, and what else `Api.list` raises.
+    Raises Unreachable when it still does not then, and what else `ask` raises.
     """
     deadline = time.monotonic() + SECONDS
     while True:
         try:
-            return await api.list(want)
+            return await ask()
         except Unreachable:
             if time.monotonic() >= deadline:
                 raise
         await asyncio.sleep(POLL_SECONDS)
+
+
+async def listed(api: Api, want: Want) -> list[Object]:
+    """List a collection, as `answered`."""
+    return await answered(lambda: api.list(want))
 
 
 async def created(api: Api, body: dict[str, object]) -> None:

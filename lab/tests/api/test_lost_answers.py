@@ -1,0 +1,118 @@
+"""What the parts of a lab do where an answer is lost, a request does not arrive, or a program cannot be begun yet.
+
+They look again at what is there, as the parts of Kubernetes do that they stand for.
+"""
+
+import asyncio
+import contextlib
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
+from pathlib import Path
+
+import httpx2
+import pytest
+from tests.support.lab_api import Losing, by, call
+
+from kubemtu.core.objects import Object as CoreObject
+from kubemtu.kube.api import Api as Client
+from kubemtu_lab import (
+    heartbeat,
+    lifecycle,
+    manifests,
+    owners,
+    scenes,
+    waits,
+)
+from kubemtu_lab.api import ApiBackend
+from kubemtu_lab.api.resources import Object
+from kubemtu_lab.scene import Canal, Owner, nodes
+
+Eventually = Callable[[Callable[[], Awaitable[bool]]], Awaitable[None]]
+PODS = "/api/v1/namespaces/default/pods"
+MERGE = "application/merge-patch+json"
+READY = {"conditions": [{"type": "Ready", "status": "True"}]}
+
+
+@pytest.fixture
+async def losing(api: ApiBackend) -> AsyncIterator[Losing]:
+    async with Losing(api.kubeconfig()) as transport:
+        yield transport
+
+
+@pytest.fixture
+async def client(api: ApiBackend, losing: Losing) -> AsyncIterator[Client]:
+    async with by(api.kubeconfig(), losing) as found:
+        yield found
+
+
+@contextlib.asynccontextmanager
+async def running(part: Coroutine[None, None, object]) -> AsyncIterator[None]:
+    """Have a part of a lab run for a block."""
+    task = asyncio.create_task(part)
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def made_pod(http: httpx2.AsyncClient, name: str, **spec: object) -> CoreObject:
+    whole = {"nodeName": "n1", "containers": [{"name": "main", "image": "i"}]} | spec
+    return CoreObject.of(await call(http, "POST", PODS, {"metadata": {"name": name}, "spec": whole}))
+
+
+async def status(http: httpx2.AsyncClient, path: str, body: Mapping[str, object]) -> None:
+    await call(http, "PATCH", f"{path}/status", {"status": dict(body)}, content_type=MERGE)
+
+
+def ready(body: Object) -> str | None:
+    return heartbeat.ready_condition(CoreObject.of(body)).text("status")
+
+
+async def test_pods_of_a_silent_node_are_unready_though_the_answer_about_the_node_is_lost(
+    client: Client, losing: Losing, http: httpx2.AsyncClient, eventually: Eventually
+) -> None:
+    await call(http, "POST", "/api/v1/nodes", {"metadata": {"name": "n1"}})
+    await status(http, "/api/v1/nodes/n1", READY)
+    await made_pod(http, "a")
+    await status(http, f"{PODS}/a", READY)
+    lease = {"metadata": {"name": "n1"}, "spec": {"renewTime": "2026-11-29T11:32:16.000000Z"}}
+    await call(http, "POST", "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases", lease)
+    losing.lose("PATCH", "/nodes/n1/status")
+
+    async def is_unready() -> bool:
+        return ready(await call(http, "GET", f"{PODS}/a")) == "False"
+
+    async with running(lifecycle.run(client, 0.2)):
+        await eventually(is_unready)
+    assert losing.all_lost
+    assert ready(await call(http, "GET", "/api/v1/nodes/n1")) == "Unknown"
+
+
+@pytest.mark.parametrize("carried_out", [True, False], ids=["its answer is lost", "it is lost itself"])
+async def test_a_chart_is_rendered_again_where_a_write_is_lost(
+    client: Client, losing: Losing, http: httpx2.AsyncClient, eventually: Eventually, tmp_path: Path, carried_out: bool
+) -> None:
+    owner = Owner(kind="helm-chart-config")
+    scene = scenes.named("canal-1500").replace(cni=Canal(era="C", mtu=1500, rke2=True), owner=owner, nodes=nodes(1, 0))
+    bodies = [body for body in manifests.objects(scene) if body["kind"] != "DaemonSet"]
+    for body in (body for body in bodies if body["kind"] == "CustomResourceDefinition"):
+        await waits.created(client, body)
+    keeper = owners.Keeper(owner, client, tuple(body for body in bodies if owners.is_kept(owner, body)))
+    losing.lose("POST", "/configmaps", carried_out=carried_out)  # nor does the lab fail to come up
+    await keeper.make()
+    config = "/api/v1/namespaces/kube-system/configmaps/rke2-canal-config"
+    losing.lose("PATCH", config, carried_out=carried_out)
+
+    async def is_rendered() -> bool:
+        return bool((await call(http, "GET", config))["data"]["veth_mtu"] == "1400") and losing.all_lost
+
+    folder = os.open(tmp_path, os.O_RDONLY)
+    async with running(keeper.run(folder)):
+        assert (await call(http, "GET", config))["data"]["veth_mtu"] == "1500"
+        await asyncio.sleep(0.5)  # it has read the values that it made
+        values = {"spec": {"valuesContent": "calico:\n  vethuMTU: 1400\n"}}
+        chart = "/apis/helm.cattle.io/v1/namespaces/kube-system/helmchartconfigs/rke2-canal"
+        await call(http, "PATCH", chart, values, content_type=MERGE)
+        await eventually(is_rendered)
+    os.close(folder)
