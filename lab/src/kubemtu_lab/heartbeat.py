@@ -3,7 +3,8 @@
 One thing after the other, and all of it given up when an answer does not come: a real kubelet's requests share one
 HTTP/2 connection, where an answer that never arrives holds up whatever is behind it. When that happens twice in a row,
 every connection is hung up, watches too, as a kubelet does. Source: kubernetes `pkg/kubelet/kubelet_node_status.go`
-(onRepeatedHeartbeatFailure), `component-helpers/apimachinery/lease/controller.go`.
+(onRepeatedHeartbeatFailure), `component-helpers/apimachinery/lease/controller.go`, `cmd/kubelet/app/server.go`
+(heartbeatClientConfig.Timeout: ten seconds, or as long as the Lease lasts where that is less).
 """
 
 import asyncio
@@ -18,12 +19,13 @@ from collections.abc import Awaitable, Callable
 from kubemtu.core.errors import KubemtuError
 from kubemtu.core.objects import NODES, Object
 from kubemtu.kube.api import Api
-from kubemtu.kube.errors import AlreadyThere
+from kubemtu.kube.errors import Absent
 from kubemtu_lab import attach, containers, informer, scene
 from kubemtu_lab.api import kubelets
 
 NAMESPACE = "kube-node-lease"
 LOOK_SECONDS = 1.0
+PATIENCE_SECONDS = 10.0
 _NOT_READY = (
     "runtime network not ready: NetworkReady=false reason:NetworkPluginNotReady "
     "message:docker: network plugin is not ready: cni config uninitialized"
@@ -47,7 +49,6 @@ class Heartbeat:
         self._addresses, self._version = addresses, version
         self._grace = grace_seconds
         self._wait = wait
-        self._has_lease = False
 
     async def run(self) -> None:
         """Tell for ever, and at once when that has changed."""
@@ -59,7 +60,7 @@ class Heartbeat:
                 failed += 1
                 # Not wait_for: before Python 3.12 it may swallow a cancellation (python/cpython#86296).
                 with contextlib.suppress(KubemtuError, TimeoutError):
-                    async with asyncio.timeout(self._grace / 4):
+                    async with asyncio.timeout(min(PATIENCE_SECONDS, self._grace)):
                         await self._beat(ready=ready, first=said is None)
                         said, failed = ready, 0
                 if failed > 1:
@@ -76,16 +77,13 @@ class Heartbeat:
 
     async def _renew(self) -> None:
         spec = {"holderIdentity": self._node, "leaseDurationSeconds": max(1, round(self._grace)), "renewTime": _now()}
-        if not self._has_lease:
-            body = {
-                "apiVersion": "coordination.k8s.io/v1",
-                "kind": "Lease",
-                "metadata": {"name": self._node, "namespace": NAMESPACE},
-            }
-            with contextlib.suppress(AlreadyThere):  # made before an answer was lost
-                await self._api.create(body | {"spec": spec})
-            self._has_lease = True
-        await self._api.patch(informer.at(informer.LEASES, self._node, NAMESPACE), {"spec": spec})
+        try:
+            await self._api.patch(informer.at(informer.LEASES, self._node, NAMESPACE), {"spec": spec})
+        except Absent:
+            metadata = {"name": self._node, "namespace": NAMESPACE}
+            await self._api.create(
+                {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata, "spec": spec}
+            )
 
     def _status(self, *, ready: bool) -> dict[str, object]:
         condition = {

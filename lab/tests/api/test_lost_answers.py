@@ -16,6 +16,7 @@ from tests.support.lab_api import Losing, by, call
 from kubemtu.core.objects import Object as CoreObject
 from kubemtu.kube.api import Api as Client
 from kubemtu_lab import (
+    attach,
     heartbeat,
     lifecycle,
     manifests,
@@ -116,3 +117,42 @@ async def test_a_chart_is_rendered_again_where_a_write_is_lost(
         await call(http, "PATCH", chart, values, content_type=MERGE)
         await eventually(is_rendered)
     os.close(folder)
+
+
+class SlowTransport(httpx2.AsyncBaseTransport):
+    """Carries requests, and each answer takes its time."""
+
+    def __init__(self, way: Losing, seconds: float) -> None:
+        self._way, self._seconds = way, seconds
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        """Send one request (httpx2)."""
+        answer = await self._way.handle_async_request(request)
+        await asyncio.sleep(self._seconds)
+        return answer
+
+
+async def test_a_node_is_heard_that_gets_its_answers_late_and_whose_lease_somebody_took(
+    api: ApiBackend,
+    losing: Losing,
+    http: httpx2.AsyncClient,
+    eventually: Eventually,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Three answers of 0.7 s each take longer than a quarter of four seconds, in which the next Lease is due."""
+    monkeypatch.setattr(attach, "load_chain", lambda: None)  # this machine's own folder is nobody's
+    await call(http, "POST", "/api/v1/nodes", {"metadata": {"name": "n1"}})
+    path = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases"
+
+    async def is_renewed() -> bool:
+        return bool((await call(http, "GET", path))["items"])
+
+    async with by(api.kubeconfig(), SlowTransport(losing, 0.7)) as slow:
+        beat = heartbeat.Heartbeat(
+            slow, "n1", addresses=("192.168.77.1",), version="v1.28.12", grace_seconds=4.0, wait=asyncio.sleep
+        )
+        async with running(beat.run()):
+            await eventually(is_renewed)
+            await call(http, "DELETE", f"{path}/n1")
+            await eventually(is_renewed)
+            assert ready(await call(http, "GET", "/api/v1/nodes/n1")) == "False"
