@@ -3,11 +3,12 @@
     pod --to 10.43.1.1:7843--> [prerouting: dnat to one of the endpoints] --> routes, overlay --> 10.244.2.3:7843
     node ---------------------> [output: the same]  [postrouting: masquerade what no pod sent]
 
-A ruleset follows from Services and EndpointSlices alone, and is loaded where it differs from the last. Each node asks
-the API by itself, and one that is cut off keeps the rules it has. Source: kubernetes
-`pkg/proxy/{iptables,nftables}/proxier.go`, started with --cluster-cidr. Left out: session affinity, load balancers,
-external addresses, node ports on loopback, and that what is known of UDP flows is forgotten with their endpoint. What
-pods send to nodes by a Service is masqueraded here, which flanneld's --ip-masq and Calico's natOutgoing do elsewhere.
+A ruleset follows from Services and EndpointSlices alone, and is loaded where it differs from the last, again and again
+until the kernel takes it. Each node asks the API by itself, and one that is cut off keeps the rules it has. Source:
+kubernetes `pkg/proxy/{iptables,nftables}/proxier.go`, started with --cluster-cidr. Left out: session affinity, load
+balancers, external addresses, node ports on loopback, and that what is known of UDP flows is forgotten with their
+endpoint. What pods send to nodes by a Service is masqueraded here, which flanneld's --ip-masq and Calico's natOutgoing
+do elsewhere.
 """
 
 import asyncio
@@ -27,6 +28,7 @@ _LOG = logging.getLogger(__name__)
 TABLE = "kube-proxy"
 Family = Literal["ip", "ip6"]
 _FAMILIES: Mapping[Family, str] = {"ip": "IPv4", "ip6": "IPv6"}
+_RETRY_SECONDS = 5.0
 _MARK = "0x4000"  # kube-proxy's: masquerade this
 
 
@@ -69,11 +71,12 @@ async def run(api: Api, node: ProxyNode, *, loaded: asyncio.Event | None = None)
             state = [each.body for each in services.objects.values()], [each.body for each in slices.objects.values()]
             wanted = ruleset(node, *state)
             if wanted != held:
-                held = wanted
                 why = await asyncio.to_thread(_load, wanted)
                 if why and why != told:
                     _LOG.warning("Services lead nowhere in this lab: %s", why)
-                told = why
+                held, told = (held if why else wanted), why
+                if why:  # a kernel that was busy takes them later
+                    asyncio.get_running_loop().call_later(_RETRY_SECONDS, changed.set)
             if loaded is not None:
                 loaded.set()
 

@@ -21,6 +21,7 @@ from kubemtu_lab import (
     lifecycle,
     manifests,
     owners,
+    proxy,
     scenes,
     waits,
 )
@@ -117,6 +118,26 @@ async def test_a_chart_is_rendered_again_where_a_write_is_lost(
         await call(http, "PATCH", chart, values, content_type=MERGE)
         await eventually(is_rendered)
     os.close(folder)
+
+
+async def test_rules_that_the_kernel_did_not_take_are_loaded_again(
+    client: Client, http: httpx2.AsyncClient, eventually: Eventually, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A command nft that fails once, as one does that the kernel tells to come back; what it is then given is kept."""
+    program, given = tmp_path / "nft", tmp_path / "given"
+    program.write_text(f"#!/bin/sh\n[ -e {tmp_path}/busy ] || {{ : >{tmp_path}/busy; exit 1; }}\nexec cat >{given}\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    node = proxy.ProxyNode(name="n1", addresses=("192.168.77.1",), networks=("10.244.1.0/24",))
+
+    web = {"metadata": {"name": "web"}, "spec": {"clusterIP": "10.43.1.1", "ports": [{"port": 80}]}}
+    await call(http, "POST", "/api/v1/namespaces/default/services", web)
+
+    async def are_loaded() -> bool:
+        return given.exists() and "ip daddr 10.43.1.1 tcp dport 80 reject" in given.read_text()
+
+    async with running(proxy.run(client, node)):
+        await eventually(are_loaded)
 
 
 class SlowTransport(httpx2.AsyncBaseTransport):
