@@ -16,7 +16,7 @@ from typing import Protocol
 
 import msgspec
 
-from kubemtu.core.errors import KubemtuError
+from kubemtu.core.errors import KubemtuError, Unreachable
 from kubemtu.core.objects import Object
 from kubemtu.kube.api import Api
 from kubemtu_lab import addressing, images, limits, logs, readiness, scene
@@ -141,7 +141,7 @@ class Container:
                 await self._crash(128, f"exec: {argv[0]!r}: {error.strerror}")
 
     async def _run(self, argv: list[str], env: Mapping[str, str]) -> None:
-        running = await self.host.run(self.pod, self.spec, argv, env)
+        running = await self._begin(argv, env)
         probe = readiness.Readiness.of(self.spec)
         self._enter_running(ready=probe is None)
         following = probe and asyncio.create_task(probe.follow(self.host.address(self.pod), self._be_ready))
@@ -154,6 +154,15 @@ class Container:
             if following:
                 following.cancel()
         await self._crash(code if code >= 0 else 128 - code, "")
+
+    async def _begin(self, argv: list[str], env: Mapping[str, str]) -> Running:
+        """Start the program once the files of its account can be had: till then nothing runs, and nothing restarts."""
+        while True:
+            try:
+                return await self.host.run(self.pod, self.spec, argv, env)
+            except Unreachable as answer:
+                log.warning("%s: %s", self.name, answer)
+            await asyncio.sleep(RETRY_SECONDS)
 
     async def _crash(self, code: int, message: str) -> None:
         self.ready = False

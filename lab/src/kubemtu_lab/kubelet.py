@@ -11,14 +11,13 @@ import contextlib
 import logging
 import os
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import TypeVar
 
 import msgspec
 import yaml
 
-from kubemtu.core.errors import KubemtuError
 from kubemtu.core.objects import NODES, PODS, Object, Ref
 from kubemtu.kube.api import Api
 from kubemtu.node.errors import Refused
@@ -131,21 +130,21 @@ class Kubelet:
             key = informer.uid(body)
             if not is_there or body.text("metadata", "deletionTimestamp"):
                 if key in self._pods:
-                    pod = self._pods.pop(key)
-                    self._ending[key] = asyncio.create_task(self._end(key, pod, gone=not is_there))
+                    ending = self._pods.pop(key).end(gone=not is_there)
+                    self._ending[key] = asyncio.create_task(self._end(body, ending))
                 elif is_there and key not in self._ending:
-                    with contextlib.suppress(KubemtuError):
-                        await self.api.delete(informer.ref(PODS, body), grace_seconds=0)
+                    self._ending[key] = asyncio.create_task(self._end(body, pods.remove(self.api, body)))
             elif key not in self._pods and body.text("status", "phase") not in ("Succeeded", "Failed"):
                 self._pods[key] = pods.Pod(self, body)
             elif key in self._pods:
                 self._pods[key].reconcile(body)
 
-    async def _end(self, key: str, pod: pods.Pod, *, gone: bool) -> None:
+    async def _end(self, pod: Object, ending: Coroutine[None, None, None]) -> None:
+        key = informer.uid(pod)
         try:
-            await pod.end(gone=gone)
+            await ending
         except Exception:
-            log.exception("%s: pod %s did not end well", self.node, pod.body)
+            log.exception("%s: pod %s did not end well", self.node, pod)
         finally:
             del self._ending[key]
             for each in [each for each in self._logs if each[0] == key]:
@@ -273,8 +272,8 @@ class Kubelet:
                 conflist, source, mtu_file, literal = (spec.text("args", place) or "" for place in range(1, 5))
                 number = await self._declared(pod, spec, source, env)
                 text = await self._mounted(pod, "conflist")
+                daemons.install_declared(number, mtu_file)  # before what makes plugins read it, on their thread
                 daemons.install_declared(daemons.with_number(text, number, literal), conflist)
-                daemons.install_declared(number, mtu_file)
                 await self._on_thread(lambda: self._plugins.update(tuple(self._attached.values())))
                 self._poke()
             case "kube-multus":

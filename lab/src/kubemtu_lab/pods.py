@@ -5,8 +5,9 @@ import logging
 from collections.abc import Mapping
 from typing import Protocol
 
-from kubemtu.core.errors import KubemtuError, Unreachable
+from kubemtu.core.errors import KubemtuError
 from kubemtu.core.objects import PODS, Object
+from kubemtu.kube.api import Api
 from kubemtu_lab import attach, heartbeat, informer, volumes
 from kubemtu_lab.containers import RETRY_SECONDS, Container, Host, now
 
@@ -52,13 +53,9 @@ class Pod:
         """Stop everything in the pod and take its network away; tell the API, unless the object is gone already."""
         self._task.cancel()
         await asyncio.wait([self._task])
-        await self.kubelet.detach(self.body)
-        while not gone:
-            try:
-                await self.kubelet.api.delete(self._ref, grace_seconds=0)
-                gone = True
-            except Unreachable:
-                await asyncio.sleep(RETRY_SECONDS)
+        await self._detach()
+        if not gone:
+            await remove(self.kubelet.api, self.body)
 
     async def _live(self) -> None:
         async with asyncio.TaskGroup() as group:
@@ -75,7 +72,7 @@ class Pod:
         while True:
             try:
                 return await volumes.set_up(self.kubelet.api, self.body)
-            except KubemtuError as failure:
+            except (KubemtuError, OSError) as failure:
                 self._wait(failure)
             await asyncio.sleep(RETRY_SECONDS)
 
@@ -83,11 +80,20 @@ class Pod:
         while True:
             try:
                 return await self.kubelet.attach(self.body)
-            except attach.AttachFailed as failure:
+            except (KubemtuError, OSError, ValueError) as failure:
+                # Whatever a plugin fails with: the file that it reads may be written in a moment.
                 self._wait(failure)
             await self.kubelet.config_changed(RETRY_SECONDS)
 
-    def _wait(self, failure: KubemtuError) -> None:
+    async def _detach(self) -> None:
+        while True:
+            try:
+                return await self.kubelet.detach(self.body)
+            except (KubemtuError, OSError) as failure:
+                log.warning("pod %s: %s; again", self.body.name, failure)
+            await asyncio.sleep(RETRY_SECONDS)
+
+    def _wait(self, failure: Exception) -> None:
         """Tell why no container is made yet."""
         told: dict[str, object] = {"waiting": {"reason": "ContainerCreating", "message": str(failure)}}
         for container in self.mains:
@@ -124,22 +130,16 @@ class Pod:
             if status == self._told and not differs:
                 continue
             try:
-                written = await self.kubelet.api.patch(self._ref, {"status": status}, subresource="status")
+                body = {"metadata": {"uid": informer.uid(self.body)}, "status": status}  # never another's of its name
+                written = await self.kubelet.api.patch(self._ref, body, subresource="status")
                 self._told, self._told_version = status, int(written.resource_version or 0)
             except KubemtuError:
                 # Deleted meanwhile, or the API is away: the next change, or the deletion, tells.
                 self._differs = self._differs or differs
                 await asyncio.sleep(RETRY_SECONDS)
-                if not await self._still_there():
+                if not await _is_there(self.kubelet.api, self.body):
                     return
                 self._dirty.set()
-
-    async def _still_there(self) -> bool:
-        try:
-            found = await self.kubelet.api.get(self._ref)
-        except KubemtuError:
-            return True
-        return found is not None and informer.uid(found) == informer.uid(self.body)
 
     def status(self) -> dict[str, object]:
         """Return the pod's status as kubelet reports it."""
@@ -166,6 +166,33 @@ class Pod:
         if own:
             status |= {"podIP": own[0], "podIPs": [{"ip": each} for each in own]}
         return status
+
+
+async def remove(api: Api, body: Object) -> None:
+    """Take a pod that has ended out of the API, however often that takes; never another one of its name.
+
+    Where an answer is lost nobody knows whether it is gone, and whether another has its name by now. Source: kubernetes
+    `pkg/kubelet/status/status_manager.go` (syncPod: a deletion under the pod's UID).
+    """
+    while True:
+        try:
+            await api.delete(informer.ref(PODS, body), uid=informer.uid(body), grace_seconds=0)
+        except KubemtuError as failure:
+            log.debug("pod %s: %s; again", body.name, failure)
+        else:
+            return
+        await asyncio.sleep(RETRY_SECONDS)
+        if not await _is_there(api, body):
+            return
+
+
+async def _is_there(api: Api, body: Object) -> bool:
+    """Tell whether the API holds this very pod, as far as it answers."""
+    try:
+        found = await api.get(informer.ref(PODS, body))
+    except KubemtuError:
+        return True
+    return found is not None and informer.uid(found) == informer.uid(body)
 
 
 def _log_failure(task: asyncio.Task[None]) -> None:

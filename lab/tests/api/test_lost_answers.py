@@ -13,14 +13,19 @@ import httpx2
 import pytest
 from tests.support.lab_api import Losing, by, call
 
+from kubemtu.core.errors import Unreachable
 from kubemtu.core.objects import Object as CoreObject
 from kubemtu.kube.api import Api as Client
 from kubemtu_lab import (
     attach,
+    containers,
     heartbeat,
+    images,
     lifecycle,
+    logs,
     manifests,
     owners,
+    pods,
     proxy,
     scenes,
     waits,
@@ -177,3 +182,100 @@ async def test_a_node_is_heard_that_gets_its_answers_late_and_whose_lease_somebo
             await call(http, "DELETE", f"{path}/n1")
             await eventually(is_renewed)
             assert ready(await call(http, "GET", "/api/v1/nodes/n1")) == "False"
+
+
+class Node:
+    """A node with pods in its own network, whose programs are real, and where some things do not work at first."""
+
+    node = "n1"
+    image: images.Image | None = None
+    addresses: tuple[str, ...] = ("192.168.77.1",)
+
+    def __init__(self, api: Client, folder: Path) -> None:
+        self.api, self.path, self.folder = api, folder, os.open(folder, os.O_RDONLY)
+        self.fails: dict[str, list[Exception]] = {"attach": [], "detach": [], "run": []}
+        self.done: list[str] = []
+
+    def _do(self, what: str) -> None:
+        if self.fails[what]:
+            raise self.fails[what].pop()
+        self.done.append(what)
+
+    def log(self, pod: CoreObject, spec: CoreObject) -> logs.LogFile:
+        return logs.LogFile(self.folder, pod.namespace or "", pod.name, spec.text("name") or "")
+
+    async def play(self, pod: CoreObject, spec: CoreObject, env: Mapping[str, str]) -> float:
+        return 0.0
+
+    async def run(
+        self, pod: CoreObject, spec: CoreObject, argv: list[str], env: Mapping[str, str]
+    ) -> containers.Running:
+        self._do("run")
+        process = await asyncio.create_subprocess_exec(*argv)
+
+        async def stop() -> None:
+            process.kill()
+            await process.wait()
+
+        return containers.Running(process.wait(), stop)
+
+    def address(self, pod: CoreObject) -> str:
+        return "127.0.0.1"
+
+    async def attach(self, pod: CoreObject) -> attach.Attachment:
+        self._do("attach")
+        return attach.Attachment(netns="cni-1", host_link="cali1", addresses=("10.244.1.2",))
+
+    async def detach(self, pod: CoreObject) -> None:
+        self._do("detach")
+
+    async def config_changed(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+
+@pytest.fixture
+def node(client: Client, tmp_path: Path) -> Node:
+    (tmp_path / "pods").mkdir()
+    return Node(client, tmp_path)
+
+
+async def test_a_pod_waits_for_whatever_fails_at_first_and_has_restarted_nothing_then(
+    node: Node, http: httpx2.AsyncClient, eventually: Eventually
+) -> None:
+    """A plugin whose file is not written yet, and the files of an account, for which the API is too busy."""
+    node.fails["attach"].append(FileNotFoundError(2, "No such file or directory", "/run/cni/mtu"))
+    node.fails["run"] += [Unreachable("it began no answer within 90 s"), Unreachable("it answered 429")]
+    main = {"name": "main", "image": "lab/exec", "command": ["sleep", "600"]}
+    pod = pods.Pod(node, await made_pod(http, "a", containers=[main]))
+
+    async def is_ready() -> bool:
+        return ready(await call(http, "GET", f"{PODS}/a")) == "True"
+
+    await eventually(is_ready)
+    (told,) = (await call(http, "GET", f"{PODS}/a"))["status"]["containerStatuses"]
+    assert (told["restartCount"], told["lastState"]) == (0, {})
+    node.fails["detach"].append(OSError(16, "Device or resource busy"))
+    await pod.end(gone=False)
+    assert node.done == ["attach", "run", "detach"]
+    assert (await http.get(f"{PODS}/a")).status_code == httpx2.codes.NOT_FOUND
+
+
+async def test_a_pod_that_ends_takes_none_with_it_that_has_its_name(
+    client: Client, losing: Losing, http: httpx2.AsyncClient
+) -> None:
+    """Its deletion is carried out, the answer is lost, and another pod has the name when the kubelet asks again."""
+    first = await made_pod(http, "a")
+    losing.lose("DELETE", f"{PODS}/a", meanwhile=lambda: made_pod(http, "a"))
+    await pods.remove(client, first)
+    assert losing.all_lost
+    assert (await call(http, "GET", f"{PODS}/a"))["metadata"]["uid"] != first.text("metadata", "uid")
+
+
+async def test_a_pod_that_is_gone_tells_nothing_of_one_that_has_its_name(node: Node, http: httpx2.AsyncClient) -> None:
+    first = await made_pod(http, "a")
+    await call(http, "DELETE", f"{PODS}/a", {"gracePeriodSeconds": 0})
+    await made_pod(http, "a")
+    pod = pods.Pod(node, first)
+    await asyncio.sleep(2)  # four times as long as it waits before it tells again
+    assert ready(await call(http, "GET", f"{PODS}/a")) is None
+    await pod.end(gone=True)
