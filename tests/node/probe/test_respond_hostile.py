@@ -101,6 +101,11 @@ def unread(net: "Net") -> int:
     return sum(int(row[4].split(":")[1], 16) for row in rows if row[1].endswith(f":{B[1]:04X}"))
 
 
+def is_idle(net: "Net") -> bool:
+    """Tell whether the station waits for something, and so has answered what it read (proc(5), stat: S)."""
+    return Path(f"/proc/{station_of(net)}/stat").read_text().rpartition(")")[2].split()[0] == "S"
+
+
 def shout(net: "Net", datagrams: Iterable[bytes], *, place: str = "a", port: int = 0) -> list[bytes]:
     """Send these to b from another place, and give what comes back."""
     heard: list[bytes] = []
@@ -117,8 +122,8 @@ def shout(net: "Net", datagrams: Iterable[bytes], *, place: str = "a", port: int
                     time.sleep(0.001)
             with contextlib.suppress(BlockingIOError):
                 heard.append(sock.recv(2048))
-        until(lambda: unread(net) == 0)
-        time.sleep(0.2)
+        until(lambda: unread(net) == 0 and is_idle(net))
+        time.sleep(0.2)  # what it has sent may be on the way
         with contextlib.suppress(BlockingIOError):
             while True:
                 heard.append(sock.recv(2048))
