@@ -255,6 +255,18 @@ def test_nobody_is_called_k3s_who_does_not_say_so(snapshot: Reading, node: Calla
         flannel.steps(state, 1400)
 
 
+def test_what_some_namespaces_hold_does_not_say_that_no_other_holds_the_configuration(snapshot: Reading) -> None:
+    """`kubectl cluster-info dump` has the nodes, with flannel's annotations, and no ConfigMap at all."""
+    nodes = (K3S % "vxlan").replace("+k3s1", "")
+    state = read(snapshot(nodes))
+    assert (state.variant, state.encapsulation_name) == ("by its nodes alone", "vxlan")
+    (unread,) = (finding for finding in state.findings if finding.code == "MTU117")
+    assert unread.message.startswith("It was not read, so whether it gives the backend an MTU of its own is unknown")
+    assert read(snapshot(K3S % "vxlan")).findings == ()
+    told = read(msgspec.structs.replace(snapshot(nodes), offline=False))
+    assert (told.variant, told.findings) == ("without objects in the API", ())  # a cluster says itself what it lacks
+
+
 def test_k3s_files_tell_its_mtu(snapshot: Reading, node: Callable[..., NodeObservation]) -> None:
     by_conf = read(snapshot(K3S % "vxlan", nodes=(node(net_conf=NET % ("vxlan", ', "MTU": 9000')),)))
     assert (by_conf.pod_mtu, by_conf.tunnel_mtu) == (8950, 8950)

@@ -159,6 +159,11 @@ def _embedded(snapshot: Snapshot) -> cni_state.CniState | None:
     if conf is None and not (snapshot.offline and (written or saved is not None)):
         return None
     out: list[Finding] = list(kubelet.findings(snapshot))
+    is_k3s = any("+k3s" in str(node.get("status", "nodeInfo", "kubeletVersion")) for node in snapshot.each("Node"))
+    by_nodes_alone = snapshot.offline and not (is_k3s or written or saved is not None)
+    if by_nodes_alone:  # as in a dump of some namespaces: that it is in no file does not say that it is nowhere
+        effect = "so whether it gives the backend an MTU of its own is unknown"
+        out.append(reading.unread(f"ConfigMap {CONFIG_MAP}", effect, snapshot))
     if saved is not None:
         conf = netconf.read(saved.text, f"file {saved.path}", out) or conf
     elif conf is None:
@@ -171,11 +176,10 @@ def _embedded(snapshot: Snapshot) -> cni_state.CniState | None:
             )
         )
     tunnel_mtu = flanneld.tunnel_mtu(conf, flanneld.Flanneld()) if conf is not None else None
-    is_k3s = any("+k3s" in str(node.get("status", "nodeInfo", "kubeletVersion")) for node in snapshot.each("Node"))
     agreed = written.pop() if conf is None and len(written) == 1 else None
     return _state(
         conf,
-        variant="k3s embedded" if is_k3s else "without objects in the API",
+        variant="k3s embedded" if is_k3s else "by its nodes alone" if by_nodes_alone else "without objects in the API",
         pod_mtu=tunnel_mtu or agreed,
         tunnel_mtu=tunnel_mtu,
         subtracts=conf.subtracts if conf is not None and tunnel_mtu is None else None,
