@@ -162,6 +162,22 @@ async def test_watch_delete_and_the_rest(kubectl: Kubectl, environment: dict[str
     assert "daemonsets" in await kubectl("api-resources", "--api-group=apps")
 
 
+async def test_a_dump_of_the_cluster_has_every_kind_that_kubectl_asks_for(kubectl: Kubectl) -> None:
+    await kubectl("apply", "-f", "-", stdin=MANIFEST)
+    dump = await kubectl("cluster-info", "dump", "--all-namespaces")
+    kinds = re.findall(r'"kind": "(\w+)List"', dump)
+    assert set(kinds) == {
+        "DaemonSet",
+        "Deployment",
+        "Event",
+        "Node",
+        "Pod",
+        "ReplicaSet",
+        "ReplicationController",
+        "Service",
+    }
+
+
 async def test_server_side_apply_knows_whose_field_it_is(kubectl: Kubectl) -> None:
     await kubectl("apply", "-f", "-", stdin=MANIFEST)
     target = ("cm", "canal-config", "-n", "kube-system")
