@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import AsyncIterator, Collection
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 import msgspec
@@ -18,11 +19,10 @@ from kubemtu.core.change import plan
 from kubemtu.core.cluster.topology import Topology
 from kubemtu.core.planning import apart
 from kubemtu.core.text import json_values
-from kubemtu.flows import decide, network, observe
-from kubemtu.flows.change import hosts as host_traffic
-from kubemtu.flows.change import preconditions
-from kubemtu.kube import api as kube_api
-from kubemtu.kube import connect
+from kubemtu.flows import decide, network
+
+if TYPE_CHECKING:  # `plan --from` needs no cluster
+    from kubemtu.kube import api as kube_api
 
 PLAN_MOST = 64 << 20  # bytes of a saved plan: thousands of nodes
 INTERRUPTED = "interrupted; nothing after the last line above was done"
@@ -38,12 +38,15 @@ class PlannedChange(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @contextlib.asynccontextmanager
-async def connected(flags: kubeflags.KubeFlags, interrupted: str = INTERRUPTED) -> AsyncIterator[kube_api.Api]:
+async def connected(flags: kubeflags.KubeFlags, interrupted: str = INTERRUPTED) -> AsyncIterator["kube_api.Api"]:
     """Return the API that the flags name.
 
     SIGTERM and SIGHUP interrupt the block as Ctrl-C does: both raise Interrupted with that sentence, unless the block
     says more.
     """
+    from kubemtu.kube import api as kube_api
+    from kubemtu.kube import connect
+
     logs.on_a_terminal()
     task = asyncio.current_task()
     assert task is not None
@@ -79,7 +82,7 @@ def asked(*, per_node: bool, egress: str | None) -> apart.Asked:
 
 
 async def obtain(
-    api: kube_api.Api,
+    api: "kube_api.Api",
     saved: plan.Plan | None,
     *,
     mtu: int | None,
@@ -93,6 +96,10 @@ async def obtain(
 
     Raises Unreachable when a node has no agent, unless the running pods are to be left alone.
     """
+    from kubemtu.flows import observe
+    from kubemtu.flows.change import hosts as host_traffic
+    from kubemtu.flows.change import preconditions
+
     snapshot = await observe.observe(api)
     if apart_by.goes_out:
         snapshot = await observe.with_services(api, snapshot)
