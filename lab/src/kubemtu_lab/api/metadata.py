@@ -5,11 +5,9 @@ Source: kubernetes/apimachinery `pkg/api/validation/objectmeta.go`, kubernetes `
 
 from collections.abc import Iterator
 
-import msgspec
-
 from kubemtu_lab.api import names
 from kubemtu_lab.api.errors import Cause
-from kubemtu_lab.api.resources import Object, Resource
+from kubemtu_lab.api.resources import Object, Resource, shown
 
 ANNOTATION_BYTES = 256 * 1024
 _STANDARD_FINALIZERS = frozenset({"kubernetes", "foregroundDeletion", "orphan"})
@@ -75,12 +73,8 @@ def _owners(owners: list[Object]) -> Iterator[Cause]:
                 yield f"{at}.{field}", 'Invalid value: "": must not be empty'
         if (group, owner.get("kind")) == ("", "Event"):
             told = f"/{version}, Kind=Event is disallowed from being an owner"
-            yield at, f"Invalid value: {_json(owner)}: {told}"
+            yield at, f"Invalid value: {shown(owner)}: {told}"
     held = [f"{owner.get('kind')}/{owner.get('name')}" for owner in owners if owner.get("controller")]
     if len(held) > 1:
         told = 'Only one reference can have Controller set to true. Found "true" in references for'
-        yield at, f"Invalid value: {_json(owners)}: {told} {held[0]} and {held[1]}"
-
-
-def _json(value: object) -> str:
-    return msgspec.json.encode(value).decode()
+        yield at, f"Invalid value: {shown(owners)}: {told} {held[0]} and {held[1]}"

@@ -27,7 +27,7 @@ def merge(target: Json, patch: Json) -> Json:
     if isinstance(patch, list):
         return [merge(None, each) for each in patch]
     if not isinstance(patch, dict):
-        return _copied(patch)
+        return copied(patch)
     merged = dict(target) if isinstance(target, dict) else {}
     for field, value in patch.items():
         if value is None:
@@ -45,7 +45,7 @@ def json_patch(target: Json, operations: Json) -> Json:
     """
     if not isinstance(operations, list):
         raise bad_request("error decoding patch: json: cannot unmarshal object into Go value of type jsonpatch.Patch")
-    document = _copied(target)
+    document = copied(target)
     for operation in operations:
         if not isinstance(operation, dict) or not isinstance(operation.get("path"), str):
             raise bad_request(f"error decoding patch: an operation needs a path: {operation}")
@@ -68,13 +68,13 @@ def _operate(document: Json, operation: Object) -> Json:
     path = _pointer(operation["path"])
     match operation.get("op"):
         case "add" if "value" in operation:
-            return _added(document, path, _copied(operation["value"]))
+            return _added(document, path, copied(operation["value"]))
         case "replace" if "value" in operation:
             # A member that is not there is added, whatever the RFC says: so does the library of kube-apiserver
             # (github.com/evanphx/json-patch v4).
             if path and not (isinstance(parent := _value_at(document, path[:-1]), dict) and path[-1] not in parent):
                 document = _removed(document, path)
-            return _added(document, path, _copied(operation["value"]))
+            return _added(document, path, copied(operation["value"]))
         case "remove":
             return _removed(document, path)
         case "move" if "from" in operation:
@@ -84,7 +84,7 @@ def _operate(document: Json, operation: Object) -> Json:
             value = _value_at(document, origin)
             return _added(_removed(document, origin), path, value)
         case "copy" if "from" in operation:
-            return _added(document, path, _copied(_value_at(document, _pointer(operation["from"]))))
+            return _added(document, path, copied(_value_at(document, _pointer(operation["from"]))))
         case "test" if "value" in operation:
             if not same(_value_at(document, path), operation["value"]):
                 raise _inapplicable(f"testing path {operation['path']} failed")
@@ -153,7 +153,3 @@ def _removed(document: Json, path: list[str]) -> Json:
     else:
         del parent[last]
     return document
-
-
-def _copied(value: Json) -> Json:
-    return copied({"": value})[""]

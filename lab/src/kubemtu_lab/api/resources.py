@@ -1,19 +1,25 @@
 """What kinds the lab's API serves: the built-in ones as a table, the custom ones read from their definitions."""
 
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import msgspec
 
 Object: TypeAlias = dict[str, Any]
 """A Kubernetes object, list, patch or `Status` as its JSON decodes."""
 
+Json = TypeVar("Json")
 VERBS = ("create", "delete", "get", "list", "patch", "update", "watch")
 
 
-def copied(value: Object) -> Object:
+def copied(value: Json) -> Json:
     """Return a deep copy of JSON; far faster than `copy.deepcopy`, which expects cycles and classes."""
-    fresh: Object = msgspec.to_builtins(value)
+    fresh: Json = msgspec.to_builtins(value)
     return fresh
+
+
+def shown(value: object) -> str:
+    """Return JSON as messages show it."""
+    return msgspec.json.encode(value).decode()
 
 
 class Column(msgspec.Struct, frozen=True, kw_only=True):

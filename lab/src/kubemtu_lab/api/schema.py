@@ -50,7 +50,7 @@ def admit(resource: Resource, name: str, candidate: Object) -> None:
         if field in _IDENTITY:
             continue
         if field not in candidate and "default" in schema:
-            candidate[field] = _copy_of(schema["default"])
+            candidate[field] = copied(schema["default"])
         if field in candidate:
             _prune(schema, candidate[field])
             _default(schema, candidate[field])
@@ -62,10 +62,6 @@ def admit(resource: Resource, name: str, candidate: Object) -> None:
 def causes(schema: Object, value: object) -> Iterator[Cause]:
     """Tell what is wrong with a value by its schema, each place from the value on."""
     yield from _causes(schema, value, "", nested=True)
-
-
-def _copy_of(value: object) -> object:
-    return copied({"": value})[""]
 
 
 def _prune(schema: Object, value: object) -> None:
@@ -97,7 +93,7 @@ def _default(schema: Object, value: object) -> None:
         return
     for field, inner in (schema.get("properties") or {}).items():
         if "default" in inner and (field not in value or (value[field] is None and not inner.get("nullable"))):
-            value[field] = _copy_of(inner["default"])
+            value[field] = copied(inner["default"])
         if field in value:
             _default(inner, value[field])
     if isinstance(rest := schema.get("additionalProperties"), dict):

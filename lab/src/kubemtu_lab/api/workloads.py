@@ -7,11 +7,9 @@ Source: kubernetes `pkg/apis/core/validation/validation.go`, `pkg/apis/apps/vali
 import re
 from collections.abc import Iterator
 
-import msgspec
-
 from kubemtu_lab.api import names
 from kubemtu_lab.api.errors import Cause, bad_request
-from kubemtu_lab.api.resources import Object, Resource, copied
+from kubemtu_lab.api.resources import Object, Resource, copied, shown
 
 _PERCENT = re.compile(r"[0-9]+%\Z")
 _TEMPLATES = "deprecated.daemonset.template.generation"
@@ -82,9 +80,9 @@ def _workload(resource: Resource, spec: Object, before: Object) -> Iterator[Caus
         yield "spec.selector", f"Invalid value: {{}}: empty selector is invalid for {resource.kind.lower()}"
     elif not (chosen and chosen.items() <= labels.items()) and not selector.get("matchExpressions"):
         told = "`selector` does not match template `labels`"
-        yield "spec.template.metadata.labels", f"Invalid value: {_json(labels)}: {told}"
+        yield "spec.template.metadata.labels", f"Invalid value: {shown(labels)}: {told}"
     if before and before.get("selector") != spec.get("selector"):
-        yield "spec.selector", f"Invalid value: {_json(selector)}: field is immutable"
+        yield "spec.selector", f"Invalid value: {shown(selector)}: field is immutable"
     yield from _pod_spec(template.get("spec") or {}, "spec.template.spec", ("Always",))
     if resource.kind == "DaemonSet":
         yield from _pace(spec)
@@ -141,7 +139,3 @@ def _container(container: Object, at: str, volumes: set[object], seen: set[str])
     for place, mount in enumerate(container.get("volumeMounts") or ()):
         if mount.get("name") not in volumes:
             yield f"{at}.volumeMounts[{place}].name", f'Not found: "{mount.get("name")}"'
-
-
-def _json(value: object) -> str:
-    return msgspec.json.encode(value).decode()
