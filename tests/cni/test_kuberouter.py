@@ -166,6 +166,14 @@ def test_a_file_that_is_written_anew_is(snapshot: Reading) -> None:
     assert (restart.conflist, restart.mtu) == ("/etc/cni/net.d/10-kuberouter.conflist", 1400)
 
 
+def test_a_configuration_alone_does_not_say_whether_it_counts(snapshot: Reading) -> None:
+    """--auto-mtu, --enable-overlay and --overlay-encap stand in the DaemonSet alone."""
+    state = read(snapshot(config(', "mtu": 1400')))
+    assert (state.pod_mtu, state.subtracts, state.encapsulation_known) == (None, None, False)
+    assert [one.code for one in state.findings] == ["MTU117"]
+    assert decide.check(snapshot(config(', "mtu": 1400'))).verdict == "incomplete"
+
+
 def test_what_was_not_read(snapshot: Reading) -> None:
     assert [one.code for one in read(snapshot(agent())).findings] == ["MTU117"]
     with pytest.raises(UsageError, match="ConfigMap kube-system/kube-router-cfg was not read"):

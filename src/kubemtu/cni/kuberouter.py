@@ -108,7 +108,11 @@ def read(snapshot: Snapshot) -> cni_state.CniState | None:
     if config is None:
         effect = f"so what {agent} writes to its nodes is unknown"
         out.append(reading.unread(f"ConfigMap {NAMESPACE}/{CONFIG_MAP}", effect, snapshot))
-    out += _without_effect(flags, literal, place, template)
+    if agent is None:
+        effect = "so neither whether it takes the NIC's MTU (--auto-mtu) nor what goes around a packet is known"
+        out.append(reading.unread(f"DaemonSet {NAMESPACE}/{AGENT}", effect, snapshot))
+    else:
+        out += _without_effect(flags, literal, place, template)
     out += strays.misplaced(config, "data")
     tunnels = [link for node in snapshot.nodes for link in node.links if link.name.startswith(TUNNELS)]
     around = _around(flags, used=flags.full or bool(tunnels), families=ovs.families(snapshot))
@@ -123,11 +127,12 @@ def read(snapshot: Snapshot) -> cni_state.CniState | None:
     )
     return cni_state.CniState(
         name=NAME,
-        variant="auto-mtu" if flags.takes_nic else "mtu of the CNI configuration",
+        variant=_variant(agent, flags),
         encapsulation=around,
-        encapsulation_name=_name(flags, used=bool(around)),
+        encapsulation_known=agent is not None,
+        encapsulation_name=_name(flags, used=bool(around)) if agent is not None else "unknown",
         pod_mtu=pod_mtu,
-        subtracts=flags.subtracts if flags.takes_nic else None,
+        subtracts=flags.subtracts if flags.takes_nic and agent is not None else None,
         conflist_mtu=literal if counts else None,
         mtu_keys=(key,) if key is not None and counts else (),
         source=f"{agent or config}, --auto-mtu" if flags.takes_nic else "",
@@ -179,6 +184,12 @@ def steps(state: cni_state.CniState, target: int) -> tuple[plan.EditValue | plan
         mtu=target,
     )
     return (*edits, restart)
+
+
+def _variant(agent: Object | None, flags: Flags) -> str:
+    if agent is None:
+        return "flags not read"
+    return "auto-mtu" if flags.takes_nic else "mtu of the CNI configuration"
 
 
 def _flags(agent: Object | None, out: list[Finding]) -> Flags:
