@@ -12,6 +12,7 @@ import pytest
 import yaml
 from tests.support import reported
 
+from kubemtu.cni import registry
 from kubemtu.core import errors, net
 from kubemtu.core.snapshot import Snapshot
 from kubemtu.flows import decide
@@ -127,6 +128,37 @@ def test_what_new_pods_get_and_what_fits(load: Loader, case: str) -> None:
     assert f"get {gets}" in report.summary + "".join(one.message for one in report.findings)
     if expected:
         assert decide.plan(snapshot, nic_mtu=nic)[0].target == fits
+
+
+# manifest; the device, and the one beside it with what goes around its packets (RFC 7348, 4301; wireguard.com/papers)
+TUNNELS: dict[str, tuple[str, str | None, tuple[str, int, int] | None]] = {
+    "flannel vxlan, 4": (
+        reported.flannel(json.dumps({"Network": FOUR, "Backend": {"Type": "vxlan"}})), "flannel.1", None,
+    ),
+    "flannel vxlan, 6": (flannel("vxlan", "6"), "flannel-v6.1", None),
+    "flannel vxlan, 4 and 6": (flannel("vxlan", "46"), "flannel.1", ("flannel-v6.1", 70, 6)),
+    "flannel vxlan 7": (flannel("vxlan", "46", VNI=7), "flannel.7", ("flannel-v6.7", 70, 6)),
+    "flannel wireguard, 4 and 6": (flannel("wireguard", "46"), "flannel-wg", None),
+    "flannel host-gw, 4 and 6": (flannel("host-gw", "46"), None, None),
+    "calico vxlan, 4 and 6": (
+        calico((FOUR, "vxlanMode"), (SIX, "vxlanMode")), "vxlan-v6.calico", ("vxlan.calico", 50, 4),
+    ),
+    "calico ipip and vxlan": (calico((FOUR, "ipipMode"), (SIX, "vxlanMode")), "vxlan-v6.calico", ("tunl0", 20, 4)),
+    "calico vxlan, 4": (calico((FOUR, "vxlanMode")), "vxlan.calico", None),
+    "calico wireguard, 4 and 6": (
+        calico((FOUR, ""), (SIX, ""), felix={**WIREGUARD6, "wireguardEnabled": True}), "wg-v6.cali",
+        ("wireguard.cali", 60, 4),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", TUNNELS)
+def test_dual_stack_has_a_tunnel_for_each_family_where_the_cni_makes_two(load: Loader, case: str) -> None:
+    text, device, beside = TUNNELS[case]
+    state = registry.recognise(load(text, "46"))
+    other = state.other_tunnel
+    assert state.tunnel == device
+    assert beside == (None if other is None else (other.device, other.encapsulation.cost, other.family))
 
 
 REFUSED = {

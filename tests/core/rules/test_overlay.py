@@ -8,8 +8,9 @@ from tests.support.pools import networked
 from kubemtu.cni.programs import felix
 from kubemtu.core import codes, encap, net
 from kubemtu.core.cluster import layout, policy
-from kubemtu.core.cluster.cni_state import MtuKey
+from kubemtu.core.cluster.cni_state import MtuKey, OtherTunnel
 from kubemtu.core.headers import IPV6
+from kubemtu.core.objects import Object, placed
 from kubemtu.core.rules import overlay
 
 BRIDGED = {"bridge": "cni0", "ports": net.PortRule(bridge="cni0")}
@@ -148,6 +149,114 @@ def test_a_tunnel_that_is_larger_than_the_nic_of_another_node_leaves() -> None:
         "ip link set dev flannel.1 mtu 1450 on each of these nodes. One MTU for all NICs also ends the same loss"
         " between the nodes' own addresses."
     )
+
+
+# Of dual stack, which flannel and Calico carry by a device for each family: 50 bytes around IPv4, 70 around IPv6
+
+BOTH = (encap.vxlan(), encap.vxlan(IPV6))
+BESIDE = OtherTunnel(device="flannel-v6.1", encapsulation=encap.vxlan(IPV6))
+
+
+def two(name: str, nic: int, first: int, other: int, *routes: net.Route) -> net.NodeObservation:
+    """A node of small pods with a tunnel for each family."""
+    seen = example.node(name, nic=nic, tunnel=first, pod=1330, conflist=1330, routes=routes)
+    beside = net.Link(
+        index=9,
+        name="flannel-v6.1",
+        mtu=other,
+        kind="vxlan",
+        vxlan=net.Vxlan(vni=1, port=8472, lower="eth0", ipv6_outer=True),
+    )
+    return msgspec.structs.replace(seen, links=(*seen.links, beside))
+
+
+def both(*seen: net.NodeObservation, **state: object) -> list[tuple[str, str]]:
+    return [(one.code, one.place) for one in judge(*seen, encapsulation=BOTH, other_tunnel=BESIDE, **state)]
+
+
+@pytest.mark.parametrize(
+    ("first", "other", "expected"),
+    [
+        (1350, 1330, []),
+        (1450, 1330, [("MTU145", "node n1, flannel.1")]),
+        (1350, 1430, [("MTU145", "node n1, flannel-v6.1")]),
+        (1450, 1430, [("MTU145", "node n1, flannel.1 and flannel-v6.1")]),
+        (1450, 1431, [("MTU145", "node n1, flannel.1 and flannel-v6.1"), ("MTU107", "node n1, flannel-v6.1")]),
+        (1350, 1329, [("MTU107", "node n1, flannel-v6.1")]),
+    ],
+)
+def test_each_of_two_tunnels_is_held_against_the_far_nic(
+    first: int, other: int, expected: list[tuple[str, str]]
+) -> None:
+    """1400 - 50 is 1350 and 1400 - 70 is 1330; 1500 leaves 1450 and 1430."""
+    assert both(two("n1", 1500, first, other), two("n2", 1400, 1350, 1330)) == expected
+
+
+def test_two_tunnels_are_one_finding_with_both_numbers_and_one_for_the_key_of_both() -> None:
+    """1330 and the 50 that flannel takes off for both is 1380: with 1400 the device for IPv6 would have 1350."""
+    key = MtuKey(
+        ref=example.CONFIG_MAP,
+        path=("data", "net-conf.json"),
+        inside="Backend.MTU",
+        means="base",
+        value=None,
+        subtracts=50,
+    )
+    beside = msgspec.structs.replace(BESIDE, key=key)
+    seen = (two("n1", 9000, 8950, 8930), two("n2", 9000, 8950, 8930), two("n3", 1400, 1350, 1330))
+    (lost,) = judge(*seen, encapsulation=BOTH, other_tunnel=beside, tunnel_key=key)
+    assert (lost.code, lost.place) == ("MTU145", "nodes n1 and n2, flannel.1 and flannel-v6.1")
+    assert lost.nodes == ("n1", "n2")
+    assert lost.message == (
+        "What these nodes themselves, and pods on their network, send by flannel.1 (8950) and flannel-v6.1 (8930) does"
+        " not fit eth0 (1400) of n3: datagrams of 1351-8950 bytes by flannel.1 and 1331-8930 bytes by flannel-v6.1, and"
+        " pieces of larger ones, vanish in front of it, with DF or without, and no ICMP error comes back. TCP agrees on"
+        " less, and pods of the pod network have less."
+    )
+    assert lost.remedy.startswith(
+        'Set ConfigMap kube-system/canal-config, data["net-conf.json"], Backend.MTU to 1380 for devices that are made'
+        " from now on, and ip link set dev flannel.1 mtu 1350 and ip link set dev flannel-v6.1 mtu 1330 on each of"
+        " these nodes for those that are there."
+    )
+
+
+def test_two_keys_have_a_number_each() -> None:
+    """Calico's vxlanMTU and vxlanMTUV6."""
+
+    def key(field: str) -> MtuKey:
+        return MtuKey(ref=example.CONFIG_MAP, path=("spec", field), means="tunnel", value=None)
+
+    beside = msgspec.structs.replace(BESIDE, key=key("vxlanMTUV6"))
+    seen = (two("n1", 9000, 8950, 8930), two("n3", 1400, 1350, 1330))
+    (lost,) = judge(*seen, encapsulation=BOTH, other_tunnel=beside, tunnel_key=key("vxlanMTU"))
+    place = "ConfigMap kube-system/canal-config, spec"
+    assert lost.remedy.startswith(f"Set {place}.vxlanMTU to 1350 and {place}.vxlanMTUV6 to 1330 for devices")
+
+
+@pytest.mark.parametrize(
+    ("networks", "place"),
+    [
+        ((), "node n1, flannel.1 and flannel-v6.1"),
+        (("10.42.3.0/24",), "node n1, flannel-v6.1"),
+        (("fd00:10:42:3::/64",), "node n1, flannel.1"),
+        (("10.42.3.0/24", "fd00:10:42:3::/64"), ""),
+    ],
+)
+def test_a_route_of_one_family_spares_the_tunnel_of_that_one(networks: tuple[str, ...], place: str) -> None:
+    routes = tuple(
+        net.Route(family=6 if ":" in each else 4, destination=each, device="flannel.1", mtu=1330) for each in networks
+    )
+    seen = (two("n1", 1500, 1450, 1430, *routes), two("n3", 1400, 1350, 1330))
+    made = networked(example.cluster(seen), {})
+    objects = [
+        Object.of(placed(each.body, ("spec", "podCIDRs"), ["10.42.3.0/24", "fd00:10:42:3::/64"]))
+        if (each.kind, each.name) == ("Node", "n3")
+        else each
+        for each in made.objects
+    ]
+    state = example.state(encapsulation=BOTH, other_tunnel=BESIDE)
+    found = overlay.find(layout.model(msgspec.structs.replace(made, objects=tuple(objects)), state))
+    assert [one.place for one in found] == ([place] if place else [])
 
 
 def test_the_smallest_of_several_nics_is_named_and_each_size_of_tunnel_by_itself() -> None:

@@ -6,6 +6,8 @@ from tests.support import example
 
 from kubemtu.core import codes, encap, net
 from kubemtu.core.cluster import goodput, layout
+from kubemtu.core.cluster.cni_state import OtherTunnel
+from kubemtu.core.headers import IPV6
 from kubemtu.core.rules import path, report
 
 
@@ -49,6 +51,26 @@ def test_all_three_fates_of_one_node_are_told_size_by_size() -> None:
     assert "Those of 1451-1550 bytes fit this node's own devices" in above.message
     assert "; those of 1551-1580 bytes fit flannel.1 (1580) but not eth0 (1600)" in above.message
     assert "; those of 1581-1600 bytes are refused by flannel.1 (1580)" in above.message
+
+
+@pytest.mark.parametrize(
+    ("around", "refused"),
+    [
+        (encap.vxlan(IPV6), ("IPv6", "an ICMPv6 error")),
+        (encap.vxlan(), ("IPv4", "an ICMP error")),
+    ],
+)
+def test_of_two_tunnels_the_other_one_refuses_its_own_family(
+    around: encap.Encapsulation, refused: tuple[str, str]
+) -> None:
+    node = example.node("n1", pod=1500)
+    beside = net.Link(index=9, name="beside", mtu=1430, kind="vxlan")
+    seen = msgspec.structs.replace(node, links=(*node.links, beside))
+    state = example.state(other_tunnel=OtherTunnel(device="beside", encapsulation=around))
+    (above,) = path.find(layout.model(example.cluster((seen, example.node("n2"))), state))
+    family, error = refused
+    said = f"bytes that are {family} are refused by beside (1430) of the sender's own node, with {error}"
+    assert f"; those of 1431-1500 {said}." in above.message
 
 
 def test_what_a_smaller_host_end_swallows_never_meets_the_path() -> None:

@@ -274,6 +274,7 @@ def _state(
         conflist_template=template,
         ports=net.PortRule(prefixes=policy.prefixes),
         tunnel=felix.TUNNELS[widest].device if widest is not None else None,
+        other_tunnel=felix.other_tunnel(policy),
         tunnel_mtu=policy.sizes.get(widest) if widest is not None else None,
         tunnel_key=felix.tunnel_key(policy),
         tunnel_stays=felix.STAYS,

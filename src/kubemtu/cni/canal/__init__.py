@@ -114,6 +114,7 @@ def read(snapshot: Snapshot) -> cni_state.CniState | None:
         conflist_template=settings.template.text if settings.template is not None else None,
         ports=net.PortRule(prefixes=policy.prefixes),
         tunnel=next((each.device for each in flannels if each.device is not None), None),
+        other_tunnel=flanneld.other_tunnel(conf, _tunnel_key(whole)),
         tunnel_mtu=whole.tunnel_mtu,
         tunnel_key=_tunnel_key(whole),
         tunnel_stays=flanneld.STAYS,

@@ -231,6 +231,7 @@ def _state(
         ports=net.PortRule(bridge=BRIDGE),
         bridge=BRIDGE,
         tunnel=next((each.device for each in flannels if each.device is not None), None),
+        other_tunnel=flanneld.other_tunnel(conf, tunnel_key),
         tunnel_mtu=tunnel_mtu,
         tunnel_key=tunnel_key,
         tunnel_stays=flanneld.STAYS,

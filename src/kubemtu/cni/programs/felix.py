@@ -322,10 +322,33 @@ def _flag(config: Object | None, field: str, out: list[Finding]) -> bool | None:
 
 def tunnel_key(policy: Felix) -> cni_state.MtuKey | None:
     """Return where the widest tunnel is given an MTU of its own; None where something gives it one already."""
-    if policy.widest is None or policy.widest in policy.sizes or policy.widest in policy.forced:
+    return _tunnel_key(policy, policy.widest) if policy.widest is not None else None
+
+
+def _tunnel_key(policy: Felix, name: str) -> cni_state.MtuKey | None:
+    if name in policy.sizes or name in policy.forced:
         return None
     config = Ref(api_version=GROUPS[1], kind="FelixConfiguration", plural="felixconfigurations", name="default")
-    return cni_state.MtuKey(ref=config, path=("spec", TUNNELS[policy.widest].field), means="tunnel", value=None)
+    return cni_state.MtuKey(ref=config, path=("spec", TUNNELS[name].field), means="tunnel", value=None)
+
+
+def other_tunnel(policy: Felix) -> cni_state.OtherTunnel | None:
+    """Return the tunnel of the other family of addresses than the widest one's, the costliest where there are several.
+
+    vxlan.calico and vxlan-v6.calico, wireguard.cali and wg-v6.cali, or tunl0 and vxlan-v6.calico (felix/dataplane/linux
+    int_dataplane.go): each carries packets of its own family.
+    """
+    if policy.widest is None:
+        return None
+    others = [name for name in policy.on if TUNNELS[name].outer != TUNNELS[policy.widest].outer]
+    name = max(others, key=cost, default=None)
+    if name is None:
+        return None
+    return cni_state.OtherTunnel(
+        device=TUNNELS[name].device,
+        encapsulation=encap.parse(TUNNELS[name].encapsulation, outer=TUNNELS[name].outer),
+        key=_tunnel_key(policy, name),
+    )
 
 
 def cost(name: str) -> int:

@@ -170,6 +170,17 @@ def tunnel_mtu(conf: netconf.NetConf, flanneld: Flanneld) -> int | None:
     return conf.base - conf.subtracts if conf.base is not None and honours(conf, flanneld) else None
 
 
+def other_tunnel(conf: netconf.NetConf | None, key: cni_state.MtuKey | None) -> cni_state.OtherTunnel | None:
+    """Return the device for IPv6, where flannel makes one beside that for IPv4; one key gives both the same MTU.
+
+    The kernel gives it no more than its lower device leaves (drivers/net/vxlan/vxlan_core.c, vxlan_config_apply).
+    """
+    if conf is None or conf.device6 is None:
+        return None
+    around = encap.parse(conf.kind, outer="ipv6")
+    return cni_state.OtherTunnel(device=conf.device6, encapsulation=around, key=key)
+
+
 def base_key(config: Object, conf: netconf.NetConf, flanneld: Flanneld) -> cni_state.MtuKey:
     """Return where the ConfigMap of flannel holds the underlay's MTU, set or not."""
     return cni_state.MtuKey(

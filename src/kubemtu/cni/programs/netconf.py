@@ -88,6 +88,13 @@ class NetConf(msgspec.Struct, frozen=True, kw_only=True):
         return (alone or self.backend.device).format(vni=self.vni)
 
     @property
+    def device6(self) -> str | None:
+        """The name of the device for IPv6 beside that for IPv4, None where there are no two."""
+        if self.backend is None or not self.backend.device6 or not (self.ipv4 and self.ipv6):
+            return None
+        return self.backend.device6.format(vni=self.vni)
+
+    @property
     def encapsulations(self) -> tuple[Encapsulation, ...]:
         """What may be around a pod's packet, for each family of the underlay; empty when nothing is."""
         if self.backend is None or self.backend.encapsulation in {"", "none"}:

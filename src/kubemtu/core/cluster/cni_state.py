@@ -4,7 +4,7 @@ from typing import Literal
 
 import msgspec
 
-from kubemtu.core import encap, net, objects
+from kubemtu.core import encap, headers, net, objects
 from kubemtu.core.cluster import node_files, policy
 from kubemtu.core.codes import Finding
 
@@ -48,6 +48,22 @@ class WindowsPart(msgspec.Struct, frozen=True, kw_only=True):
     ignores: str = ""  # what the same CNI obeys elsewhere, and does not here: a sentence
 
 
+class OtherTunnel(msgspec.Struct, frozen=True, kw_only=True):
+    """The second tunnel device of a pod network that has one for each family of addresses.
+
+    `key` is where it is given an MTU of its own, set or not; None: not known.
+    """
+
+    device: str
+    encapsulation: encap.Encapsulation
+    key: MtuKey | None = None
+
+    @property
+    def family(self) -> int:
+        """The family of the packets that it carries, 4 or 6, which is that of the packets around them."""
+        return 6 if self.encapsulation.headers[0] == headers.IPV6 else 4
+
+
 class CniState(msgspec.Struct, frozen=True, kw_only=True):
     """One recognised pod network."""
 
@@ -78,6 +94,7 @@ class CniState(msgspec.Struct, frozen=True, kw_only=True):
     ports: net.PortRule = net.PortRule()  # which links of a node are its pods'
     bridge: str | None = None  # that pods hang on, or the node's own port of their switch
     tunnel: str | None = None  # name of the tunnel device
+    other_tunnel: OtherTunnel | None = None  # of dual stack, beside that: each family of addresses has its own
     tunnel_key: MtuKey | None = None  # where the tunnel is given an MTU of its own, set or not; None: not known
     tunnel_stays: str = ""  # why a tunnel may have another MTU than it is given, a sentence for people
     companions: tuple[str, ...] = ()  # devices of the node that the CNI gives the pods' MTU as well

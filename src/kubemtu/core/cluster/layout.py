@@ -110,6 +110,8 @@ def _node(
         observation = msgspec.structs.replace(observation, ports=own)
     known = {str(pod): pod for pod in here} if any(port.inner for port in observation.ports) else {}
     tunnel = observation.link(state.tunnel) if state.tunnel else None
+    other = state.other_tunnel
+    beside = observation.link(other.device) if other is not None else None
     uplink = uplinks.narrowest(observation, state, tunnel)
     nic_mtu = min(uplink.mtu, uplink.route_mtu or uplink.mtu) if uplink is not None else None
     unseen = pods.unseen(observation, here, owners.values())
@@ -136,6 +138,8 @@ def _node(
         inner=capacity.of_pods(state, path_mtu) if path_mtu is not None else None,
         fits=capacity.inner(_own(state, tunnel), path_mtu) if path_mtu is not None and tunnel is not None else None,
         tunnel=tunnel,
+        other_tunnel=beside,
+        other_fits=capacity.inner((other.encapsulation,), path_mtu) if other and beside and path_mtu else None,
         bridge=observation.link(state.bridge) if state.bridge else None,
         rendered=_rendered(observation, state, uplink, runtime),
         ports=tuple(sorted(ports, key=_in_order)),  # whatever the kernel's order is, the same is said at every look
@@ -190,8 +194,12 @@ def _in_order(port: Port) -> list[tuple[str, int]]:
 
 def _own(state: CniState, tunnel: net.Link | None) -> tuple[encap.Encapsulation, ...]:
     """Return the encapsulations that this device does; all of them where it cannot be told."""
-    if tunnel is None or tunnel.vxlan is None:
+    other = state.other_tunnel
+    if tunnel is None or (tunnel.vxlan is None and other is None):
         return state.encapsulation
+    if tunnel.vxlan is None and other is not None:  # what the other one does is not this one's
+        return tuple(one for one in state.encapsulation if one != other.encapsulation) or state.encapsulation
+    assert tunnel.vxlan is not None
     outer = headers.IPV6 if tunnel.vxlan.ipv6_outer else headers.IPV4
     own = tuple(one for one in state.encapsulation if one.kind == "vxlan" and one.headers[0] == outer)
     return own or state.encapsulation

@@ -101,6 +101,8 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
     inner: int | None = None
     fits: int | None = None
     tunnel: net.Link | None = None  # the overlay's device, where the CNI has one and it was seen
+    other_tunnel: net.Link | None = None  # the one beside it, for the other family of addresses
+    other_fits: int | None = None  # what the NIC leaves for that one
     bridge: net.Link | None = None  # that its pods hang on
     rendered: Rendered | None = None  # what new pods get here; None: not seen
     ports: tuple[Port, ...] = ()

@@ -22,53 +22,79 @@ DEFAULTS = frozenset({"default", "0.0.0.0/0", "::/0"})
 
 
 class Overreach(msgspec.Struct, frozen=True, kw_only=True):
-    """A node whose tunnel takes packets of up to `sends` bytes, and the nodes that take less, the smallest first."""
+    """A node whose tunnel takes packets of up to `sends` bytes, and the nodes that take less, the smallest first.
+
+    `takes` is the most that arrives at all of them, in bytes inside the tunnel.
+    """
 
     node: Node
+    device: str
     sends: int
+    takes: int
     far: tuple[Node, ...]
 
-    @property
-    def takes(self) -> int:
-        """The most that arrives at all of them, in bytes inside the tunnel."""
-        return self.far[0].fits or 0
+
+class _Tunnels(msgspec.Struct, frozen=True, kw_only=True):
+    """The tunnels of all nodes for packets of one family of addresses (None: of both), by their nodes' names."""
+
+    family: int | None
+    devices: dict[str, net.Link]
+    fits: dict[str, int]
 
 
 def overreaching(topology: Topology) -> tuple[Overreach, ...]:
-    """Return the nodes that send more by their tunnel than some other node's NIC leaves of it, and no route says so.
+    """Return the nodes that send more by a tunnel than some other node's NIC leaves of it, and no route says so.
 
     What does not even fit the node's own NIC is another fault.
     """
-    known = [node for node in topology.nodes if node.fits is not None]
-    known.sort(key=lambda node: (node.fits, node.name))
+    other = topology.state.other_tunnel
+    first = _Tunnels(
+        family=None if other is None else 10 - other.family,  # 4 and 6
+        devices={node.name: node.tunnel for node in topology.nodes if node.tunnel is not None},
+        fits={node.name: node.fits for node in topology.nodes if node.fits is not None},
+    )
+    if other is None:
+        return _of(topology, first)
+    second = _Tunnels(
+        family=other.family,
+        devices={node.name: node.other_tunnel for node in topology.nodes if node.other_tunnel is not None},
+        fits={node.name: node.other_fits for node in topology.nodes if node.other_fits is not None},
+    )
+    return (*_of(topology, first), *_of(topology, second))
+
+
+def _of(topology: Topology, tunnels: _Tunnels) -> tuple[Overreach, ...]:
+    fits = tunnels.fits
+    known = sorted((node for node in topology.nodes if node.name in fits), key=lambda one: (fits[one.name], one.name))
     smaller: dict[int, tuple[Node, ...]] = {}  # thousands of nodes have the same few sizes
     found = []
     for node in topology.nodes:
-        if node.tunnel is None or node.fits is None:
+        device = tunnels.devices.get(node.name)
+        if device is None or node.name not in fits:
             continue
-        sends = min(node.tunnel.mtu, node.fits)
+        sends = min(device.mtu, fits[node.name])
         if sends not in smaller:
-            smaller[sends] = tuple(itertools.takewhile(lambda one: (one.fits or 0) < sends, known))  # noqa: B023
+            smaller[sends] = tuple(itertools.takewhile(lambda one: fits[one.name] < sends, known))  # noqa: B023
         limits = [route for route in node.seen.routes if route.mtu is not None]
         far = smaller[sends]
-        far = tuple(one for one in far if not _bounded(limits, one)) if limits else far
+        far = tuple(one for one in far if not _bounded(limits, one, tunnels)) if limits else far
         if far:
-            found.append(Overreach(node=node, sends=sends, far=far))
+            found.append(Overreach(node=node, device=device.name, sends=sends, takes=fits[far[0].name], far=far))
     return tuple(found)
 
 
-def _bounded(limits: Sequence[net.Route], far: Node) -> bool:
+def _bounded(limits: Sequence[net.Route], far: Node, tunnels: _Tunnels) -> bool:
     """Say whether routes of a node let no more through to another's pods than that one takes, to all that is known."""
-    takes = far.fits or 0
+    takes = tunnels.fits[far.name]
     own = [network for one in limits if (one.mtu or 0) <= takes if (network := _parsed(one.destination)) is not None]
-    targets = [network for each in _targets(far) if (network := _parsed(each)) is not None]
+    targets = [network for each in _targets(far, tunnels.family) if (network := _parsed(each)) is not None]
     return bool(targets) and all(networks.within(each, own) for each in targets)
 
 
-def _targets(far: Node) -> Iterable[str]:
+def _targets(far: Node, family: int | None) -> Iterable[str]:
     """Yield where packets to a node's pods lead: the networks of the node, else the addresses of its pods."""
     said = far.api.networks or tuple(address for port in far.ports for address in port.at.addresses)
-    return filter(networks.beyond_link, said)
+    return (each for each in said if networks.beyond_link(each) and family in {None, networks.family(each)})
 
 
 @functools.lru_cache(8192)  # the same few are asked for by every node

@@ -14,35 +14,39 @@ def find(topology: Topology) -> tuple[Finding, ...]:
     """Report tunnel devices (MTU107, MTU145) and bridges (MTU121) whose MTU does not suit what they join."""
     found: list[Finding] = [*_beyond_others(topology)]
     for node in topology.nodes:
-        found += _tunnel(node, topology)
+        found += _tunnel(node, topology, node.tunnel, node.fits, topology.state.tunnel_mtu)
+        # No plan changes the other one, so a change leaves it as large as the NIC lets it be: where that loses, MTU145.
+        found += _tunnel(node, topology, node.other_tunnel, node.other_fits, None)
         found += _companions(node, topology)
         found += _bridge(node, topology)
     return tuple(found)
 
 
-def _tunnel(node: Node, topology: Topology) -> Iterable[Finding]:
-    tunnel = node.tunnel
+def _tunnel(
+    node: Node, topology: Topology, tunnel: net.Link | None, fits: int | None, wanted: int | None
+) -> Iterable[Finding]:
+    """Judge one tunnel device; `fits` is what the NIC leaves for it, `wanted` what the configuration gives it."""
     if tunnel is None:
         return
     place = places.on(node.name, tunnel.name)
     largest = max((port.sends or port.shown or 0 for port in node.ports), default=0)
-    wanted = topology.state.tunnel_mtu
-    most = min((size for size in (wanted, node.fits) if size is not None), default=0)  # the kernel refuses more
+    most = min((size for size in (wanted, fits) if size is not None), default=0)  # the kernel refuses more
+    live = ", or `kubemtu apply`." if tunnel is node.tunnel else "."  # no plan changes the other one
     why = f" {topology.state.tunnel_stays}" if topology.state.tunnel_stays else ""
-    if node.fits is not None and tunnel.mtu > node.fits:
+    if fits is not None and tunnel.mtu > fits:
         fate = (
             "the node cuts the outer packet in two, although the inner one has DF, or the underlay drops it. No error "
             "is reported; throughput falls by a factor"
         )
         if node.bound is not None:
             fate = "they vanish between the nodes, and no error is reported"
-        severity: Severity = "error" if largest > node.fits else "warning"
+        severity: Severity = "error" if largest > fits else "warning"
         yield codes.finding(
             codes.MTU107,
             place,
-            f"{tunnel.name} has {tunnel.mtu}, but {node.below} leaves {node.fits}. Packets of "
-            f"{sizes(node.fits + 1, tunnel.mtu)} bytes fit the tunnel and not what is around them: {fate}.",
-            f"ip link set dev {tunnel.name} mtu {node.fits} on this node, or `kubemtu apply`.",
+            f"{tunnel.name} has {tunnel.mtu}, but {node.below} leaves {fits}. Packets of "
+            f"{sizes(fits + 1, tunnel.mtu)} bytes fit the tunnel and not what is around them: {fate}.",
+            f"ip link set dev {tunnel.name} mtu {fits} on this node{live}",
             severity,
         )
     elif wanted is not None and (tunnel.mtu > wanted or tunnel.mtu < min(most, largest)):
@@ -50,17 +54,17 @@ def _tunnel(node: Node, topology: Topology) -> Iterable[Finding]:
             codes.MTU107,
             place,
             f"{tunnel.name} has {tunnel.mtu}, the configuration gives it {wanted}.{why}",
-            f"ip link set dev {tunnel.name} mtu {most} on this node, or `kubemtu apply`.",
+            f"ip link set dev {tunnel.name} mtu {most} on this node{live}",
             "error" if tunnel.mtu < largest else "warning",
         )
-    elif tunnel.mtu < (expected := _expected(node, topology)):
+    elif tunnel.mtu < (expected := _expected(node, topology, fits)):
         yield codes.finding(
             codes.MTU107,
             place,
             f"{tunnel.name} has {tunnel.mtu}, less than the {expected} that pods of this node have or will get, and "
-            f"{node.below} leaves {node.fits}. The node refuses packets of "
+            f"{node.below} leaves {fits}. The node refuses packets of "
             f"{sizes(tunnel.mtu + 1, expected)} bytes with an ICMP error.{why}",
-            f"ip link set dev {tunnel.name} mtu {_useful(node, topology)} on this node, or `kubemtu apply`.",
+            f"ip link set dev {tunnel.name} mtu {_useful(node, topology, fits)} on this node{live}",
         )
 
 
@@ -74,24 +78,31 @@ def _beyond_others(topology: Topology) -> Iterable[Finding]:
         return
     alike: dict[tuple[str, int, tuple[str, ...]], list[tunnels.Overreach]] = {}
     for one in tunnels.overreaching(topology):
-        wanted = topology.state.tunnel_mtu
+        wanted = topology.state.tunnel_mtu if one.device == topology.state.tunnel else None
         outside = bool(topology.held_by) and topology.held(one.node) is None
-        if one.node.tunnel is None or outside or (wanted is not None and wanted < one.sends):
+        if outside or (wanted is not None and wanted < one.sends):
             continue
         far = tuple(node.name for node in one.far)
-        alike.setdefault((one.node.tunnel.name, one.sends, far), []).append(one)
-    for (device, sends, far), members in alike.items():
-        nodes, narrow = [one.node.name for one in members], members[0].far[0]
+        alike.setdefault((one.device, one.sends, far), []).append(one)
+    together: dict[tuple[tuple[str, ...], tuple[str, ...]], list[tunnels.Overreach]] = {}
+    for (_, _, far), members in alike.items():  # both devices of the same nodes are one thing to mend
+        together.setdefault((tuple(one.node.name for one in members), far), []).append(members[0])
+    for (nodes, far), by_device in together.items():
+        narrow = by_device[0].far[0]
         nic = f"{narrow.below} of {narrow.name}"
         if len(far) > 1:
             nic = f"the NICs of {names(far)}, the least of which is {narrow.below}"
+        devices = [f"{one.device} ({one.sends})" for one in by_device]
+        lost = [f"{sizes(one.takes + 1, one.sends)} bytes" for one in by_device]
+        if len(by_device) > 1:
+            lost = [f"{span} by {one.device}" for span, one in zip(lost, by_device, strict=True)]
         yield codes.finding(
             codes.MTU145,
-            places.on(nodes, device),
-            f"What {_themselves(nodes)} network, send by {device} ({sends}) does not fit {nic}: datagrams of"
-            f" {sizes(members[0].takes + 1, sends)} bytes, and pieces of larger ones, vanish in front of it, with DF or"
-            " without, and no ICMP error comes back. TCP agrees on less, and pods of the pod network have less.",
-            _narrowed(topology, device, members[0].takes, narrow),
+            places.on(nodes, names(one.device for one in by_device)),
+            f"What {_themselves(nodes)} network, send by {names(devices)} does not fit {nic}: datagrams of"
+            f" {names(lost)}, and pieces of larger ones, vanish in front of it, with DF or without, and no ICMP error"
+            " comes back. TCP agrees on less, and pods of the pod network have less.",
+            _narrowed(topology, by_device, narrow),
         )
 
 
@@ -108,12 +119,12 @@ def _pods_send_more(topology: Topology) -> bool:
     )
 
 
-def _narrowed(topology: Topology, device: str, takes: int, narrow: Node) -> str:
+def _narrowed(topology: Topology, by_device: Sequence[tunnels.Overreach], narrow: Node) -> str:
     """Say how a tunnel gets what the smallest NIC leaves of it everywhere, and what else ends it."""
-    key, said = topology.state.tunnel_key, f"ip link set dev {device} mtu {takes} on each of these nodes"
-    if key is not None:
-        number = takes + key.subtracts if key.means == "base" else takes
-        said = f"Set {key} to {number} for devices that are made from now on, and {said} for those that are there"
+    commands = " and ".join(f"ip link set dev {one.device} mtu {one.takes}" for one in by_device)
+    said = f"{commands} on each of these nodes"
+    if keys := _keys(topology, by_device):
+        said = f"Set {keys} for devices that are made from now on, and {said} for those that are there"
     known = topology.api_nodes.values()
     if known and all(node.networks for node in known) and topology.state.ports.names_any:
         said += ". Or `kubemtu apply --per-node`: pods elsewhere get more, and all routes to the smaller nodes say less"
@@ -122,9 +133,21 @@ def _narrowed(topology: Topology, device: str, takes: int, narrow: Node) -> str:
     return f"{said}. One MTU for all NICs also ends the same loss between the nodes' own addresses."
 
 
+def _keys(topology: Topology, by_device: Sequence[tunnels.Overreach]) -> str:
+    """Return the keys that give these devices their MTU, each with its number; one of both has the smaller one's."""
+    other = topology.state.other_tunnel
+    numbers: dict[str, int] = {}
+    for one in by_device:
+        key = other.key if other is not None and one.device == other.device else topology.state.tunnel_key
+        if key is not None:
+            number = one.takes + key.subtracts if key.means == "base" else one.takes
+            numbers[str(key)] = min(number, numbers.get(str(key), number))
+    return names(f"{key} to {number}" for key, number in numbers.items())
+
+
 def _companions(node: Node, topology: Topology) -> Iterable[Finding]:
     """Devices that the CNI gives the pods' MTU when it starts: the node's own packets to Services pass through them."""
-    expected = _expected(node, topology)
+    expected = _expected(node, topology, node.fits)
     small: dict[int, list[str]] = {}
     for name in topology.state.companions:
         link = node.seen.link(name)
@@ -142,15 +165,15 @@ def _companions(node: Node, topology: Topology) -> Iterable[Finding]:
         )
 
 
-def _useful(node: Node, topology: Topology) -> int:
+def _useful(node: Node, topology: Topology, fits: int | None) -> int:
     """Return what the tunnel can use: what its NIC leaves, and no more than pods of this node may send."""
-    return min((size for size in (node.fits, topology.room(node)) if size is not None), default=0)
+    return min((size for size in (fits, topology.room(node)) if size is not None), default=0)
 
 
-def _expected(node: Node, topology: Topology) -> int:
+def _expected(node: Node, topology: Topology, fits: int | None) -> int:
     """Return what the tunnel must let through: what pods here use or will use, as far as the path carries it."""
     wanted = max([*(port.shown or 0 for port in node.ports), node.born or 0])
-    return min(wanted, _useful(node, topology))
+    return min(wanted, _useful(node, topology, fits))
 
 
 def _bridge(node: Node, topology: Topology) -> Iterable[Finding]:

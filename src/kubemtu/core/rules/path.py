@@ -2,9 +2,7 @@
 
 from collections.abc import Iterable
 
-import msgspec
-
-from kubemtu.core import codes, net, places
+from kubemtu.core import codes, places
 from kubemtu.core.cluster import goodput
 from kubemtu.core.cluster.topology import Node, Port, Topology
 from kubemtu.core.codes import Finding, Severity
@@ -103,23 +101,15 @@ def _fate(topology: Topology, node: Node, largest: int, carries: int) -> str:
             "with DF by an ICMP error, which costs TCP a flight for each new peer and, where it is filtered, leaves "
             "connections hanging at the first full segment; without DF they are cut in fragments"
         )
-    twin = _twin(node)
-    if twin is not None and twin.mtu < largest:
+    other, beside = topology.state.other_tunnel, node.other_tunnel
+    if other is not None and beside is not None and beside.mtu < largest:
+        version = {4: "", 6: "v6"}[other.family]
         said.append(
-            f"those of {sizes(twin.mtu + 1, largest)} bytes that are IPv6 are refused by "
-            f"{twin.name} ({twin.mtu}) of the sender's own node, with an ICMPv6 error"
+            f"those of {sizes(beside.mtu + 1, largest)} bytes that are IPv{other.family} are refused by "
+            f"{beside.name} ({beside.mtu}) of the sender's own node, with an ICMP{version} error"
         )
     told = "; ".join(said)
     return f"{told[:1].upper()}{told[1:]}."
-
-
-def _twin(node: Node) -> net.Link | None:
-    """Return the tunnel device of the same pod network that goes over IPv6, where there are two."""
-    own = node.tunnel.vxlan if node.tunnel is not None else None
-    if own is None or own.ipv6_outer:
-        return None
-    same = msgspec.structs.replace(own, ipv6_outer=True)
-    return next((link for link in node.seen.links if link.vxlan == same), None)
 
 
 def _below(topology: Topology, carries: int) -> Iterable[Finding]:
