@@ -110,3 +110,17 @@ def test_a_router_cuts_nothing_and_says_so_unless_it_is_filtered(start: Callable
     lab = start(silent.replace(name="lab-silent", nodes=nodes(2, 1)))
     with Probes(lab) as probe:  # neighbours are found all the same
         assert probe("pod-1a", "pod-2a", 1430, 1431, 1450) == {1430: "arrived", 1431: "lost", 1450: "lost"}
+
+
+def test_a_tunnel_over_ipv6_loses_what_the_nic_cannot_carry_and_then_says_so(lab: Lab) -> None:
+    """The NIC is made smaller than what its tunnel was made for: 1400 less 70 are 1330."""
+    for node in ("node-1", "node-2"):
+        lab.set_mtu(node, "eth0", 1400)
+    try:
+        with Probes(lab) as probe:
+            assert probe("pod-1a", "pod-2a", 1330) == {1330: "arrived"}
+            assert probe("pod-1a", "pod-2a", 1331) == {1331: "lost"}
+            assert probe("pod-1a", "pod-2a", 1331, 1430) == {1331: "icmp 1330", 1430: "icmp 1330"}
+    finally:
+        for node in ("node-1", "node-2"):
+            lab.set_mtu(node, "eth0", 1500)

@@ -326,3 +326,20 @@ def test_the_key_that_gives_the_tunnel_its_mtu_is_named_with_its_own_number() ->
         " from now on, and ip link set dev flannel.1 mtu 1450 on each of these nodes for those that are there. Or"
         " `kubemtu apply --per-node`: "
     )
+
+
+def test_a_tunnel_over_ipv6_that_the_nic_cannot_carry_loses_and_cuts_nothing() -> None:
+    """RFC 8200, section 4.5: IPv6 is cut by its source alone. 1400 less 70 are 1330."""
+    seen = example.node("n1", nic=1400, tunnel=1430, pod=1430, conflist=1430)
+    over = net.Vxlan(vni=1, port=8472, lower="eth0", ipv6_outer=True)
+    links = tuple(
+        msgspec.structs.replace(link, vxlan=over) if link.name == "flannel.1" else link for link in seen.links
+    )
+    six = msgspec.structs.replace(seen, links=links)
+    (wrong,) = judge(six, encapsulation=(encap.vxlan(IPV6),))
+    assert (wrong.code, wrong.severity) == ("MTU107", "error")
+    assert "Packets of 1331-1430 bytes fit the tunnel and not what is around them: IPv6 is cut by its source alone" in (
+        wrong.message
+    )
+    assert "in two" not in wrong.message
+    assert "refuses those after it with an ICMP error" in wrong.message

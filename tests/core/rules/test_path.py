@@ -4,7 +4,7 @@ import msgspec
 import pytest
 from tests.support import example
 
-from kubemtu.core import codes, encap, net
+from kubemtu.core import codes, encap, headers, net
 from kubemtu.core.cluster import goodput, layout
 from kubemtu.core.cluster.cni_state import OtherTunnel
 from kubemtu.core.headers import IPV6
@@ -174,3 +174,34 @@ def test_where_no_nic_was_seen_pods_above_their_own_tunnel_are_told() -> None:
         "other nodes are refused"
     )
     assert "--nic-mtu N" in above.remedy
+
+
+OVER_IPV6 = (encap.vxlan(headers.IPV6),)
+
+
+def of_ipv6(nic: int, tunnel: int, pod: int) -> tuple[net.NodeObservation, ...]:
+    """Two nodes of IPv6 alone; VXLAN over IPv6 takes 40 + 8 + 8 + 14 = 70 bytes."""
+    ports = (example.port("a", "10.42.1.10", pod=pod, addresses=("fd42::a",)),)
+    over = net.Vxlan(vni=1, port=8472, lower="eth0", ipv6_outer=True)
+    made = []
+    for seen in nodes(nic=nic, tunnel=tunnel, ports=ports):
+        links = (msgspec.structs.replace(one, vxlan=over) if one.name == "flannel.1" else one for one in seen.links)
+        made.append(msgspec.structs.replace(seen, links=tuple(links)))
+    return tuple(made)
+
+
+def test_no_router_is_said_to_cut_what_pods_of_ipv6_alone_send() -> None:
+    """IPv6 is cut by its source alone (RFC 8200, section 4.5)."""
+    (above,) = judge(*of_ipv6(1500, 1430, 1450), encapsulation=OVER_IPV6, ipv6=True)
+    refused = "Those of 1431-1450 bytes are refused by flannel.1 (1430) of the sender's own node"
+    assert f"{refused}: with an ICMPv6 error, which costs TCP a flight" in above.message
+    assert "a datagram of that size is lost until its sender has heard it" in above.message
+    assert "DF" not in above.message
+    assert "fragments" not in above.message
+
+
+def test_a_tunnel_over_ipv6_cuts_nothing_that_does_not_fit_the_nic() -> None:
+    (above,) = judge(*of_ipv6(1400, 1430, 1430), encapsulation=OVER_IPV6, ipv6=True)
+    around = "Those of 1331-1430 bytes fit flannel.1 (1430) but not eth0 (1400) around them"
+    assert f"{around}: a tunnel does not cut IPv6" in above.message
+    assert "fragments" not in above.message

@@ -83,6 +83,16 @@ def _of(topology: Topology, tunnels: _Tunnels) -> tuple[Overreach, ...]:
     return tuple(found)
 
 
+def loses(tunnel: net.Link | None) -> bool:
+    """Say whether a tunnel whose packets do not fit the NIC loses them, where one over IPv4 has them cut in two.
+
+    IPv6 is cut by its source alone (RFC 8200, section 4.5), and VXLAN does not ask for it: ip6_fragment drops the
+    packet, but the route inside learns the size, so that the next one is refused with an ICMP error
+    (net/ipv6/ip6_output.c; net/ipv4/ip_tunnel_core.c, skb_tunnel_check_pmtu).
+    """
+    return tunnel is not None and tunnel.vxlan is not None and tunnel.vxlan.ipv6_outer
+
+
 def _bounded(limits: Sequence[net.Route], far: Node, tunnels: _Tunnels) -> bool:
     """Say whether routes of a node let no more through to another's pods than that one takes, to all that is known."""
     takes = tunnels.fits[far.name]

@@ -38,6 +38,11 @@ def _tunnel(
             "the node cuts the outer packet in two, although the inner one has DF, or the underlay drops it. No error "
             "is reported; throughput falls by a factor"
         )
+        if tunnels.loses(tunnel):
+            fate = (
+                "IPv6 is cut by its source alone, and a tunnel does not, so the node drops the first of them to each "
+                "pod and tells nobody, and refuses those after it with an ICMP error"
+            )
         if node.bound is not None:
             fate = "they vanish between the nodes, and no error is reported"
         severity: Severity = "error" if largest > fits else "warning"

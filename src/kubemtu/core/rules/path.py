@@ -2,8 +2,8 @@
 
 from collections.abc import Iterable
 
-from kubemtu.core import codes, places
-from kubemtu.core.cluster import goodput
+from kubemtu.core import codes, net, places
+from kubemtu.core.cluster import goodput, tunnels
 from kubemtu.core.cluster.topology import Node, Port, Topology
 from kubemtu.core.codes import Finding, Severity
 from kubemtu.core.places import NodePlace
@@ -21,8 +21,8 @@ def find(topology: Topology) -> tuple[Finding, ...]:
 
 def _above(topology: Topology, carries: int) -> Iterable[Finding]:
     groups: dict[tuple[int, str, bool], list[tuple[Node, Port]]] = {}
-    tunnels = min((node.fits for node in topology.nodes if node.fits is not None), default=carries)
-    tunnels = min(tunnels, carries) if topology.beyond is not None else tunnels
+    fits = min((node.fits for node in topology.nodes if node.fits is not None), default=carries)
+    fits = min(fits, carries) if topology.beyond is not None else fits
     for pair in topology.ports:
         node, port = pair
         # What a smaller host end swallows never meets the path: MTU105 tells of it.
@@ -30,7 +30,7 @@ def _above(topology: Topology, carries: int) -> Iterable[Finding]:
         if topology.by_destination(node, port):
             continue
         if largest > carries and port.shown is not None:
-            fate = _fate(topology, node, largest, carries if node.tunnel is None else tunnels)
+            fate = _fate(topology, node, largest, carries if node.tunnel is None else fits, _refused(port))
             groups.setdefault((largest, fate, port.seen), []).append(pair)
     alone = topology.listed == 1 and len(topology.nodes) + len(topology.silent) == 1
     severity: Severity = "warning" if alone else "error"
@@ -60,7 +60,8 @@ def _above_tunnels(topology: Topology) -> Iterable[Finding]:
             _place(members),
             f"{count(len(members), 'pod')} may send {largest} bytes{'' if seen else BY_HOST_ENDS}, but {tunnel} of the "
             f"sender's own node takes {mtu}: packets of {sizes(mtu + 1, largest)} bytes to other nodes are refused, "
-            "with DF by an ICMP error. What both should have follows from the NIC below, which was not seen.",
+            "those with DF and of IPv6 by an ICMP error. What both should have follows from the NIC below, which was "
+            "not seen.",
             "Say what the NICs of the nodes have: `kubemtu check --nic-mtu N`.",
         )
 
@@ -69,10 +70,22 @@ def _by(topology: Topology) -> str:
     return f", as {topology.origin.says} says" if topology.origin is not None else ""
 
 
-def _fate(topology: Topology, node: Node, largest: int, carries: int) -> str:
+def _refused(port: Port) -> str:
+    """Say what a refusal at its own node costs a pod; a router cuts no packet of IPv6 (RFC 8200, section 4.5)."""
+    hangs = (
+        "which costs TCP a flight for each new peer and, where it is filtered, leaves connections hanging at the first "
+        "full segment"
+    )
+    if port.at.addresses and all(":" in address for address in port.at.addresses):
+        return f"with an ICMPv6 error, {hangs}; a datagram of that size is lost until its sender has heard it"
+    return f"with DF by an ICMP error, {hangs}; without DF they are cut in fragments"
+
+
+def _fate(topology: Topology, node: Node, largest: int, carries: int, refused: str) -> str:
     """Return what becomes of packets to other nodes that are too large, size by size.
 
-    `carries` is for packets of this way: IPv4 over one tunnel may fit where IPv6 over its twin does not.
+    `carries` is for packets of this way: IPv4 over one tunnel may fit where IPv6 over its twin does not. `refused` says
+    how their own node refuses them.
     """
     if node.tunnel is None:
         first, bound, outer = node.nic, node.nic_mtu or carries, largest
@@ -92,14 +105,13 @@ def _fate(topology: Topology, node: Node, largest: int, carries: int) -> str:
     cut = min(bound, largest)
     if cut > outer:
         said.append(
-            f"those of {sizes(max(outer, carries) + 1, cut)} bytes fit {first} ({bound}) but not {node.below} around "
-            "them: the node sends each as two fragments, or drops it, DF or not"
+            f"those of {sizes(max(outer, carries) + 1, cut)} bytes fit {first} ({bound}) but not {node.below} "
+            f"around them: {_around(node.tunnel)}"
         )
     if largest > bound:
         said.append(
             f"those of {sizes(bound + 1, largest)} bytes are refused by {first} ({bound}) of the sender's own node: "
-            "with DF by an ICMP error, which costs TCP a flight for each new peer and, where it is filtered, leaves "
-            "connections hanging at the first full segment; without DF they are cut in fragments"
+            f"{refused}"
         )
     other, beside = topology.state.other_tunnel, node.other_tunnel
     if other is not None and beside is not None and beside.mtu < largest:
@@ -110,6 +122,16 @@ def _fate(topology: Topology, node: Node, largest: int, carries: int) -> str:
         )
     told = "; ".join(said)
     return f"{told[:1].upper()}{told[1:]}."
+
+
+def _around(tunnel: net.Link | None) -> str:
+    """Say what the node does with a packet that fits its tunnel and not what is below."""
+    if tunnels.loses(tunnel):
+        return (
+            "a tunnel does not cut IPv6, so the node drops the first of them to each pod and tells nobody, and refuses "
+            "those after it"
+        )
+    return "the node sends each as two fragments, or drops it, DF or not"
 
 
 def _below(topology: Topology, carries: int) -> Iterable[Finding]:
