@@ -7,6 +7,8 @@ from typing import Literal, Protocol
 
 import msgspec
 
+from kubemtu.core import networks
+
 VLAN_SLACK = 4
 """Bytes that a veth or bridge port takes above its MTU: room for one VLAN tag, tag or no tag.
 
@@ -82,7 +84,7 @@ class Route(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=False)
     def tells(self) -> bool:
         """True when it limits what is sent, or is the default: of a node's other routes, one a node, no rule asks."""
         limits = self.mtu is not None or self.locked or self.advmss is not None
-        return limits or self.destination in {"default", "0.0.0.0/0", "::/0"}
+        return limits or self.destination in networks.ANYWHERE
 
 
 class NetworkMtu(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=False):

@@ -7,6 +7,8 @@ from typing import Literal, TypeAlias
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 EVERYTHING: dict[int, Network] = {4: ipaddress.ip_network("0.0.0.0/0"), 6: ipaddress.ip_network("::/0")}
 """What a default route leads to, by family."""
+ANYWHERE = frozenset({"default", *map(str, EVERYTHING.values())})
+"""How the destination of a default route is written."""
 _LINK_ONLY = ("fe8", "fe9", "fea", "feb", "ff")  # fe80::/10 and ff00::/8: RFC 4291, sections 2.5.6 and 2.7
 
 
@@ -24,6 +26,14 @@ def beyond_link(text: str) -> bool:
 def has_ipv6(addresses: Iterable[str]) -> bool:
     """Say whether one of the addresses is an IPv6 address of more than its link."""
     return any(family(address) == 6 and beyond_link(address) for address in addresses)
+
+
+def is_somebody(text: str) -> bool:
+    """Say whether a text is the address of somebody: 0.0.0.0 and :: are nobody's (RFC 1122 3.2.1.3, RFC 4291 2.5.2)."""
+    try:
+        return not ipaddress.ip_address(text).is_unspecified
+    except ValueError:
+        return False
 
 
 def canonical(text: str) -> str:

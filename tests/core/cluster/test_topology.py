@@ -84,6 +84,21 @@ def test_a_single_node_is_judged_by_its_default_route() -> None:
     assert (found.nodes[0].nic, found.carries) == ("eth0", 1450)
 
 
+@pytest.mark.parametrize("destination", ["default", "::/0"])
+def test_a_single_node_is_judged_by_the_default_route_of_the_family_that_carries_its_pods(destination: str) -> None:
+    links = (net.Link(index=1, name="eth0", mtu=9000), net.Link(index=2, name="eth1", mtu=1500))
+    ways = (
+        net.Route(family=4, destination="default", device="eth1", gateway="192.0.2.254"),
+        net.Route(family=6, destination=destination, device="eth0", gateway="fe80::1"),
+    )
+    alone = net.NodeObservation(node="n1", links=links, routes=ways)
+    state = example.state(tunnel=None, encapsulation=(encap.vxlan(IPV6),))
+    found = layout.model(example.cluster((alone,)), state)
+    assert (found.nodes[0].nic, found.carries) == ("eth0", 8930)  # 9000 - 40 - 8 - 8 - 14
+    six_alone = net.NodeObservation(node="n1", links=links, routes=ways[1:])
+    assert layout.model(example.cluster((six_alone,)), state).nodes[0].nic == "eth0"
+
+
 def test_the_costliest_of_several_encapsulations_counts() -> None:
     both = example.state(encapsulation=(encap.ipip(), encap.vxlan(IPV6)))
     assert layout.model(example.cluster(), both).carries == 1430

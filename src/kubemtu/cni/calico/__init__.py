@@ -41,7 +41,7 @@ KNOWLEDGE = Knowledge(
     ports=(net.PortRule(prefixes=(felix.PREFIX,)),),
     node_paths=(felix.MTU_FILE,),
     plugin_mtus=(felix.PLUGIN_MTU,),
-    address_annotations=(felix.ADDRESS,),
+    address_annotations=felix.ADDRESSES,
     calc_keys=(
         CalcKey("Calico, operator", "Installation default", "spec.calicoNetwork.mtu", "pod", _STACKS),
         CalcKey("Calico, manifest", "ConfigMap kube-system/calico-config", "veth_mtu", "pod", _STACKS),

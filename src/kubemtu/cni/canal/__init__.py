@@ -36,7 +36,7 @@ KNOWLEDGE = Knowledge(
     ports=(net.PortRule(prefixes=(felix.PREFIX,)),),
     node_paths=(felix.MTU_FILE,),
     plugin_mtus=(felix.PLUGIN_MTU,),
-    address_annotations=(flanneld.PUBLIC_ADDRESS, felix.ADDRESS),
+    address_annotations=(*flanneld.PUBLIC_ADDRESSES, *felix.ADDRESSES),
     calc_keys=(
         CalcKey("Canal, RKE1", "cluster.yml (Rancher: the Cluster)", "network.mtu", "pod", _STACKS),
         CalcKey("Canal without veth_mtu", _CONFIG_MAP, 'cni_network_config "mtu"', "pod", _STACKS),

@@ -58,7 +58,7 @@ KNOWLEDGE = Knowledge(
     ports=(net.PortRule(bridge=BRIDGE),),
     node_paths=(flanneld.SUBNET_ENV,),
     plugin_mtus=(flanneld.PLUGIN_MTU,),
-    address_annotations=(flanneld.PUBLIC_ADDRESS,),
+    address_annotations=flanneld.PUBLIC_ADDRESSES,
     calc_keys=(
         CalcKey("Flannel", "ConfigMap kube-flannel/kube-flannel-cfg", "Backend.MTU", *_BASE),
         CalcKey("Flannel, k3s", "the file of --flannel-conf", "Backend.MTU", *_BASE),

@@ -37,7 +37,8 @@ PLUGIN_MTU = node_files.PluginRule(
     waits="require_mtu_file",  # from v3.31 on: a pod fails to start instead
     otherwise_by=f"the kernel's default, without {MTU_FILE}",
 )
-ADDRESS = "projectcalico.org/IPv4Address"  # of a Node: where its tunnels end
+ADDRESSES = ("projectcalico.org/IPv4Address", "projectcalico.org/IPv6Address")
+"""Annotations of a Node, where its tunnels end (libcalico-go/lib/backend/k8s/resources/node.go)."""
 STAYS = "Felix sets it again every few seconds: see its log for a refusal."
 PATTERN = r"^((en|wl|ww|sl|ib)[Pcopsvx].*|(eth|wlan|wwan).*)"
 

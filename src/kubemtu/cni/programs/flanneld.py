@@ -27,7 +27,9 @@ PLUGIN_MTU = node_files.PluginRule(
     written_by="flannel",
     stands_for="flannel.conflist",
 )
-PUBLIC_ADDRESS = "flannel.alpha.coreos.com/public-ip"
+PUBLIC_ADDRESSES = ("flannel.alpha.coreos.com/public-ip", "flannel.alpha.coreos.com/public-ipv6")
+"""Annotations of a Node, where its tunnels end (pkg/subnet/kube/annotations.go). Without IPv4 there is the second;
+backends without a tunnel write 0.0.0.0 into the first then (kube.go, AcquireLease; pkg/backend/hostgw)."""
 STAYS = (
     "Flannel takes over a device that exists and never changes its MTU, so a restart does not help; "
     f"{SUBNET_ENV} may say another number than the device has."

@@ -13,7 +13,7 @@ from typing import Literal
 
 import msgspec
 
-from kubemtu.core import net
+from kubemtu.core import net, networks
 from kubemtu.core.cluster import pods
 from kubemtu.core.errors import Malformed
 from kubemtu.core.objects import Object
@@ -312,5 +312,5 @@ def _key(namespace: str, name: str) -> str:
 
 def _default_device(seen: net.NodeObservation) -> str:
     """Return the device of the node's default route, which a plugin takes where no master is named."""
-    routes: Iterable[net.Route] = (route for route in seen.routes if route.destination in {"default", "0.0.0.0/0"})
+    routes: Iterable[net.Route] = (route for route in seen.routes if route.destination in networks.ANYWHERE)
     return next((route.device for route in routes), "")

@@ -121,7 +121,7 @@ def lowered(
 @functools.lru_cache(8192)  # the same few stand in every pod of thousands
 def spelled(destination: str) -> str:
     """Return a destination as all spell it: of one address with its length, of everything as "default"."""
-    if destination in {"default", "0.0.0.0/0", "::/0"}:
+    if destination in networks.ANYWHERE:
         return "default"
     return networks.canonical(destination) or destination
 

@@ -18,8 +18,6 @@ from kubemtu.core import net, networks
 from kubemtu.core.cluster.topology import Node, Topology
 from kubemtu.core.networks import Network
 
-DEFAULTS = frozenset({"default", "0.0.0.0/0", "::/0"})
-
 
 class Overreach(msgspec.Struct, frozen=True, kw_only=True):
     """A node whose tunnel takes packets of up to `sends` bytes, and the nodes that take less, the smallest first.
@@ -110,4 +108,4 @@ def _targets(far: Node, family: int | None) -> Iterable[str]:
 @functools.lru_cache(8192)  # the same few are asked for by every node
 def _parsed(text: str) -> Network | None:
     """Return a network; None for a default route's, since what leads into a tunnel is more exact than that."""
-    return None if text in DEFAULTS else networks.parsed(text, networks.family(text))
+    return None if text in networks.ANYWHERE else networks.parsed(text, networks.family(text))

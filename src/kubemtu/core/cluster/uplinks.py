@@ -22,7 +22,8 @@ def narrowest(observation: net.NodeObservation, state: CniState, tunnel: net.Lin
         elif link is not None:
             ways = (net.Uplink(peer="", device=lower, mtu=link.mtu),)
     if not ways:
-        default = next((route for route in observation.routes if route.destination in {"default", "0.0.0.0/0"}), None)
+        defaults = [route for route in observation.routes if route.destination in networks.ANYWHERE]
+        default = next((one for one in defaults if (one.family == 6) in families), next(iter(defaults), None))
         link = observation.link(default.device) if default is not None else None
         if default is not None and link is not None:
             ways = (net.Uplink(peer="", device=link.name, mtu=link.mtu, route_mtu=default.mtu),)

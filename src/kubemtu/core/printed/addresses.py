@@ -10,7 +10,7 @@ from kubemtu.core.printed import values
 from kubemtu.core.printed.values import Address, Remarks
 
 UNSPECIFIED = "0.0.0.0"  # noqa: S104  # the destination of a default route, nothing is bound to it
-ANYWHERE = frozenset({"default", "0.0.0.0/0", "::/0", "0/0"})
+ANYWHERE = networks.ANYWHERE | {"0/0"}
 
 
 class PrintedRoute(msgspec.Struct, frozen=True, kw_only=True):

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping
 
-from kubemtu.core import codes, errors, places
+from kubemtu.core import codes, errors, networks, places
 from kubemtu.core.cluster import clouds
 from kubemtu.core.cluster.topology import Node, Port, Topology
 from kubemtu.core.codes import Finding
@@ -120,7 +120,7 @@ def _around(topology: Topology, mtu: int) -> int:
 def _out(port: Port) -> int:
     """Return the largest packet that a pod sends by its default route, in bytes; 0 where nobody looked."""
     own = port.at.pod_mtu or port.shown or 0
-    routed = [route.mtu or own for route in port.at.routes if route.destination in {"default", "0.0.0.0/0", "::/0"}]
+    routed = [route.mtu or own for route in port.at.routes if route.destination in networks.ANYWHERE]
     return min(own, max(routed, default=own))
 
 

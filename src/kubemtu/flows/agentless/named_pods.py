@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from kubemtu.core import errors, inner, net
+from kubemtu.core import errors, inner, net, networks
 from kubemtu.core.objects import Object, pod_addresses
 from kubemtu.core.printed import values
 from kubemtu.core.rights import EXEC_ROLE
@@ -92,8 +92,8 @@ def _own(output: values.Output, at: net.PodPort | None, addresses: Iterable[str]
     links = {link.name: link for link in output.links}
     by_end = [link for link in output.links if at is not None and at.pod_index and link.index == at.pod_index]
     by_address = [links[one.device] for one in output.addresses if one.text in addresses and one.device in links]
-    defaults = ("default", "0.0.0.0/0", "::/0")
-    by_route = [links[one.device] for one in output.routes if one.destination in defaults and one.device in links]
+    defaults = (one for one in output.routes if one.destination in networks.ANYWHERE)
+    by_route = [links[one.device] for one in defaults if one.device in links]
     return next(iter((*by_end, *by_address, *by_route)), None)
 
 

@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from kubemtu.cni import registry
-from kubemtu.core import net, objects
+from kubemtu.core import net, networks, objects
 from kubemtu.core.objects import NODES
 from kubemtu.core.probe import proof, request
 from kubemtu.core.text.wording import count
@@ -94,15 +94,18 @@ def said(verdict: proof.Proof) -> str:
 
 async def node_addresses(api: kube_api.Api) -> dict[str, str]:
     """Return the address by which each node's tunnel is reached, by node name: the CNI's own, else the InternalIP."""
-    addresses: dict[str, str] = {}
-    for node in await api.list(NODES):
-        notes = node.mapping("metadata", "annotations")
-        told = next((note for name in registry.address_annotations() if (note := notes.get(name))), None)
-        if isinstance(told, str) and told:
-            addresses[node.name] = told.partition("/")[0]
-        elif internal := objects.node_addresses(node):
-            addresses[node.name] = internal[0]
-    return addresses
+    ends = {node.name: tunnel_end(node) for node in await api.list(NODES)}
+    return {name: end for name, end in ends.items() if end}
+
+
+def tunnel_end(node: objects.Object) -> str:
+    """Return the address by which a Node's tunnel is reached; empty where nothing says one.
+
+    An annotation may say that there is none, by 0.0.0.0, where a family is off.
+    """
+    notes = node.mapping("metadata", "annotations")
+    told = (str(notes.get(name, "")).partition("/")[0] for name in registry.address_annotations())
+    return next((each for each in (*told, *objects.node_addresses(node)) if networks.is_somebody(each)), "")
 
 
 def pairs(here: Sequence[str], there: Sequence[str]) -> Iterable[tuple[str, str]]:
