@@ -131,3 +131,16 @@ def test_a_form_that_nothing_writes_is_told_as_such(step: dict[str, object], sen
     with pytest.raises(errors.Malformed) as refused:
         read(body | {"spec": {"plan": {"cni": "c", "target": 1, "current": 2, "steps": [{"type": "live"} | step]}}})
     assert f"spec.plan.steps cannot be read: {sentence}" in str(refused.value)
+
+
+def test_a_word_that_stands_for_all_nodes_is_not_taken_a_thousand_times() -> None:
+    """A step of a hundred bytes that names an earlier one is 5,000 nodes each time it is read."""
+    first, second = storage.written(decrease(tuple(target(number) for number in range(5000))))["steps"]
+
+    def of(steps: list[object]) -> dict[str, object]:
+        spec = {"plan": {"cni": "canal", "target": 1400, "steps": steps}, "direction": "forward"}
+        return {"kind": "MTUMigration", "metadata": {"name": "m"}, "spec": spec}
+
+    assert len(read(of([first, *[second] * 39])).steps) == 40
+    with pytest.raises(errors.Malformed, match="its steps are about more than 200,000 nodes"):
+        read(of([first, *[second] * 40]))

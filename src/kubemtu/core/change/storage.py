@@ -24,6 +24,9 @@ PLAIN_MOST = 1_000_000
 MOST = 1_100_000
 """Bytes of JSON of a plan that is kept at all: the journal, and a number for each node, need their place too."""
 
+EXPANDED_MOST = 200_000
+"""Nodes of all steps of a plan that is read: 20,000 nodes, which is what `MOST` has room for, in ten steps."""
+
 
 class AlikeNode(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
     """One of the nodes that are alike: what of its target is its own; all else is the target at that place."""
@@ -73,13 +76,18 @@ def expanded(steps: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     Raises msgspec.ValidationError for what `written` never writes.
     """
     found: list[dict[str, Any]] = []
+    nodes = 0
     for body in steps:
         if "nodes" in body or not _KEYS & body.keys():
             found.append(body)
             continue
         shared = msgspec.convert({key: body[key] for key in _KEYS & body.keys()}, _Shared)
         own = {key: value for key, value in body.items() if key not in _KEYS}
-        found.append(own | {"nodes": _nodes(shared, found)})
+        own["nodes"] = _nodes(shared, found)
+        nodes += len(own["nodes"])
+        if nodes > EXPANDED_MOST:  # a word in each of many steps would stand for all nodes of the first
+            raise msgspec.ValidationError(f"its steps are about more than {EXPANDED_MOST:,} nodes")
+        found.append(own)
     return found
 
 
