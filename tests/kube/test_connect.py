@@ -255,7 +255,7 @@ def test_a_folder_in_place_of_a_file(tmp_path: Path) -> None:
         ({"contexts": ["x"]}, "contexts[0] must be a mapping"),
         ({"contexts": [{"context": {}}]}, "contexts[0] has no name"),
         ({"contexts": [{"name": "a", "context": {"user": "a"}}]}, "contexts[0].context.cluster must name a cluster"),
-        ({"current-context": 7}, "current-context must be a string but is an integer (7)"),
+        ({"current-context": 7}, "current-context must be a string but is an integer"),
         ({"clusters": []}, "names the cluster a, which no entry under clusters describes"),
         ({"users": None}, "names the user a, which no entry under users describes"),
         ({"clusters": [{"name": "a", "cluster": {}}]}, "clusters[0].cluster.server must be the address of the API"),
@@ -272,7 +272,7 @@ def test_malformed_structure(tmp_path: Path, change: object, sentence: str) -> N
 @pytest.mark.parametrize(
     ("user", "sentence"),
     [
-        ({"token": 12345}, "users[0].user.token must be a string but is an integer (12345); correct it there"),
+        ({"token": 12345}, "users[0].user.token must be a string but is an integer; correct it there"),
         ({"client-certificate-data": "é"}, "users[0].user.client-certificate-data is not base64 of a PEM text"),
         ({"client-certificate": "x"}, "has half of a client certificate: client-key or client-key-data is missing"),
         ({"client-key": "x"}, "client-certificate or client-certificate-data is missing"),

@@ -146,7 +146,7 @@ async def test_deep_answers(opening: bytes) -> None:
 
 def test_an_owner_of_no_kind() -> None:
     owner = next(Object.of({"metadata": {"ownerReferences": [{"kind": 5}]}}).each("metadata", "ownerReferences"))
-    with pytest.raises(errors.Malformed, match=r"kind must be a string but is an integer \(5\)"):
+    with pytest.raises(errors.Malformed, match=r"kind must be a string but is an integer;"):
         _ = owner.kind
     with pytest.raises(errors.Malformed, match=r"metadata.name must be a string but is a mapping"):
         _ = Object.of({"kind": "Pod", "metadata": {"name": {}}}).name

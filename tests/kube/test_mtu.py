@@ -257,7 +257,7 @@ def node_mtu(**parts: object) -> Object:
         (node_mtu(status={"observation": []}), "NodeMTU n1: status.observation cannot be read: Expected `object`"),
         (node_mtu(status={"observedAt": "soon"}), "NodeMTU n1: status.observedAt is no time ('soon'); delete it"),
         (node_mtu(status="x"), ""),
-        (node_mtu(status={"probes": "x"}), "NodeMTU n1: status.probes must be a mapping but is a string ('x')"),
+        (node_mtu(status={"probes": "x"}), "NodeMTU n1: status.probes must be a mapping but is a string"),
     ],
 )
 def test_a_node_that_cannot_be_read(found: Object, sentence: str) -> None:

@@ -14,7 +14,14 @@ from kubemtu.core import errors
 
 Value: TypeAlias = str | int | dict[str, str] | None
 """What an edit puts into an object: a scalar, an item of a list such as a container's variable, or nothing."""
-type_name = {str: "a string", int: "an integer", bool: "true or false", dict: "a mapping", list: "a list"}
+type_name = {
+    str: "a string",
+    int: "an integer",
+    bool: "true or false",
+    dict: "a mapping",
+    list: "a list",
+    float: "a number",
+}
 
 
 FILE = "file"
@@ -229,10 +236,11 @@ class Object(msgspec.Struct, frozen=True, kw_only=True):
             yield Object(body=item, origin=f"{self}, {dotted((*path, index))}")
 
     def _unlike(self, path: tuple[str | int, ...], value: object, wanted: type) -> errors.Malformed:
+        """Say what stands there instead, and not the value: a password of digits is an integer, too."""
         is_now = type_name.get(type(value), type(value).__name__)
         whole = str(self) if self._word("kind") else self.origin
         return errors.Malformed(
-            f"{whole}: {dotted(path)} must be {type_name[wanted]} but is {is_now} ({value!r:.60}); correct it there"
+            f"{whole}: {dotted(path)} must be {type_name[wanted]} but is {is_now}; correct it there"
         )
 
 
