@@ -94,6 +94,20 @@ def test_sarif_knows_the_same_finding_again() -> None:
     assert other["runs"][0]["results"][0]["partialFingerprints"] != prints[0]
 
 
+@pytest.mark.parametrize("line", ["0", "9" * 22, "1" + "0" * 5000, "٣", "-1", "1e3"])
+def test_a_name_that_ends_like_a_file_and_a_line_has_none_that_no_file_has(line: str) -> None:
+    """SARIF 2.1.0, 3.30.5: startLine is a positive integer, which readers hold in 32 bits."""
+    log = json.loads(reports.WRITERS["sarif"](report(one(place=f"node n1 (x.yaml:{line})"))))
+    ((place,),) = (result["locations"] for result in log["runs"][0]["results"])
+    assert "physicalLocation" not in place
+
+
+def test_a_name_that_is_no_utf_8_makes_a_document() -> None:
+    log = json.loads(reports.WRITERS["sarif"](report(one(place="node n\udcff (x\udcff.yaml:3)"))))
+    ((place,),) = (result["locations"] for result in log["runs"][0]["results"])
+    assert place["physicalLocation"] == {"artifactLocation": {"uri": "x%3F.yaml"}, "region": {"startLine": 3}}
+
+
 def test_sarif_tells_what_was_not_read() -> None:
     log = json.loads(reports.WRITERS["sarif"](report(verdict="incomplete", missing=("node n2: no agent",))))
     (invocation,) = log["runs"][0]["invocations"]

@@ -19,7 +19,8 @@ from kubemtu.core.text import printable
 
 VERSION = "2.1.0"
 SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
-_FILE = re.compile(r" \(([^()]+):(\d+)[^()]*\)")  # as ORIGIN, its file and line apart
+# As ORIGIN, its file and line apart: a line is 1 or more (3.30.5), and one of ten digits is no file's.
+_FILE = re.compile(r" \(([^()]+):([1-9][0-9]{0,8})(?!\w)[^()]*\)")
 _NUMBERS = {code.code: number for number, code in enumerate(codes.CODES)}
 
 
@@ -73,7 +74,7 @@ def _result(finding: Finding) -> dict[str, object]:
         "message": {"text": f"{finding.place}: {finding.message} {finding.remedy}"},
         "locations": [_location(finding.place, place)],
         # 3.27.16: the same finding in the next run, though numbers in its message, or lines of the file, have changed
-        "partialFingerprints": {"placeAndCode/v1": hashlib.sha256(f"{finding.code}\n{place}".encode()).hexdigest()},
+        "partialFingerprints": {"placeAndCode/v1": _digest(f"{finding.code}\n{place}")},
     }
 
 
@@ -81,7 +82,11 @@ def _location(whole: str, place: str) -> dict[str, object]:
     location: dict[str, object] = {"logicalLocations": [{"fullyQualifiedName": place, "kind": "resource"}]}
     if (origin := _FILE.search(whole)) is not None:
         location["physicalLocation"] = {
-            "artifactLocation": {"uri": quote(origin[1])},
+            "artifactLocation": {"uri": quote(origin[1], errors="replace")},
             "region": {"startLine": int(origin[2])},
         }
     return location
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode(errors="replace")).hexdigest()
