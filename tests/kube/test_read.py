@@ -63,6 +63,26 @@ async def test_the_first_version_that_is_served_is_read(scripted: Scripted) -> N
 GROUPS = {"groups": [{"name": "apps", "versions": [{"groupVersion": "apps/v1", "version": "v1"}]}]}
 
 
+@pytest.mark.parametrize("answer", [{}, {"status": "ok"}, {"kind": 5, "items": {}}, {"kind": "List", "items": []}])
+@pytest.mark.parametrize("where", ["/apis", "/api/v1"])
+async def test_who_answers_everything_alike_is_no_empty_cluster(
+    scripted: Scripted, answer: dict[str, object], where: str
+) -> None:
+    api, _ = scripted({"GET /apis": (404, "NotFound", "no"), f"GET {where}": answer})
+    async with api:
+        with pytest.raises(kube_errors.NotAnApi, match=rf"to get {where} with an object that is no API\w+List, which"):
+            await read.observe(api, (FELIX, CONFIG, NODES))
+
+
+async def test_a_group_that_answers_so_is_one_thing_that_was_not_read(scripted: Scripted) -> None:
+    api, _ = scripted({ONE: named("canal-config"), "GET /apis/projectcalico.org/v3": {"status": "ok"}})
+    async with api:
+        found, (entry,) = await read.observe(api, (FELIX, CONFIG))
+    assert [one.name for one in found] == ["canal-config"]
+    assert (entry.what, entry.why) == ("felixconfigurations", "malformed")
+    assert "to get /apis/projectcalico.org/v3 with an object that is no APIResourceList" in entry.message
+
+
 async def test_nobody_asks_for_groups_that_the_server_does_not_list(scripted: Scripted) -> None:
     api, sent = scripted({"GET /apis": GROUPS, ONE: named("canal-config")})
     async with api:

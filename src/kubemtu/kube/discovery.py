@@ -8,7 +8,7 @@ import msgspec
 from kubemtu.core.objects import Object, Ref, Want
 from kubemtu.core.text import json_values
 from kubemtu.kube import requests, wire
-from kubemtu.kube.errors import Absent, Action, no_root
+from kubemtu.kube.errors import Absent, Action, no_discovery, no_root
 
 
 class Resource(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,18 +32,22 @@ class Discovery:
         """Ask the server again."""
         self._served.clear()
 
-    async def _read(self, where: str) -> dict[str, object]:
-        return await self._wire.request(requests.Request(action=Action(verb="get", plural=where), path=where))
+    async def _read(self, where: str, kind: str, member: str) -> dict[str, object]:
+        """Raise NotAnApi, of one group Malformed, for what is no list of that kind: who answers all alike is no API."""
+        answer = await self._wire.request(requests.Request(action=Action(verb="get", plural=where), path=where))
+        if answer.get("kind") != kind and not isinstance(answer.get(member), list):
+            raise no_discovery(self._wire.connection, where, kind)
+        return answer
 
     async def versions(self) -> tuple[str, ...]:
         """Return all group versions that the server has: `v1`, `apps/v1`, `kubemtu.io/v1alpha1`."""
-        core = await self._read("/api")
+        core = await self._read("/api", "APIVersions", "versions")
         return (*json_values.texts(core.get("versions")), *await self.of_groups())
 
     async def of_groups(self) -> tuple[str, ...]:
         """Return those of named groups alone: `apps/v1`, not `v1`."""
         found: list[str] = []
-        for group in Object.of(await self._read("/apis"), origin="/apis").each("groups"):
+        for group in Object.of(await self._read("/apis", "APIGroupList", "groups"), origin="/apis").each("groups"):
             found += [name for version in group.each("versions") if (name := version.text("groupVersion"))]
         return tuple(found)
 
@@ -54,7 +58,7 @@ class Discovery:
                 return self._served[api_version]
             where = requests.path(api_version)
             try:
-                answer = await self._read(where)
+                answer = await self._read(where, "APIResourceList", "resources")
             except Absent as absent:
                 if api_version == "v1":
                     raise no_root(self._wire.connection, where, str(absent)) from absent

@@ -278,8 +278,28 @@ def speaks_socks(proxy: str) -> errors.UsageError:
 def no_root(connection: Connection, where: str, message: str) -> NotAnApi:
     """Return the error for a server that does not have what every API server has."""
     return NotAnApi(
-        f"{connection.server} has no {where}, which every API server has ({message}); it is none, or its address lacks "
-        f"a path, as /k8s/clusters/... of Rancher: check the server of {connection.who}"
+        f"{connection.server} has no {where}, which every API server has ({message}); {_no_api(connection)}"
+    )
+
+
+def no_discovery(connection: Connection, where: str, kind: str) -> NotAnApi | errors.Malformed:
+    """Return the error for a server that answers a question for what it serves with something else.
+
+    Of one group others may answer, behind the server (APIService): that is no word about the server itself.
+    """
+    said = (
+        f"{connection.server} answered the request to get {where} with an object that is no {kind}, which every API "
+        "server has there; "
+    )
+    if where.startswith("/apis/"):
+        return errors.Malformed(f"{said}whoever serves that group, or what stands in between, is to be looked at")
+    return NotAnApi(f"{said}{_no_api(connection)}")
+
+
+def _no_api(connection: Connection) -> str:
+    return (
+        "it is none, or its address lacks a path, as /k8s/clusters/... of Rancher: check the server of "
+        f"{connection.who}"
     )
 
 
