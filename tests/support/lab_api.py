@@ -68,6 +68,8 @@ class Losing(httpx2.AsyncBaseTransport):
     def __init__(self, kubeconfig: Object) -> None:
         self._way = httpx2.AsyncHTTPTransport(verify=reached(kubeconfig)["verify"])
         self._due: list[tuple[str, str, bool, Callable[[], Awaitable[object]] | None]] = []
+        self.carried: list[str] = []
+        """The paths of what was answered, in this order."""
 
     def lose(
         self,
@@ -101,7 +103,9 @@ class Losing(httpx2.AsyncBaseTransport):
                 if meanwhile is not None:
                     await meanwhile()
                 raise httpx2.ReadError("the connection is lost", request=request)
-        return await self._way.handle_async_request(request)
+        answer = await self._way.handle_async_request(request)
+        self.carried.append(request.url.path)
+        return answer
 
     async def aclose(self) -> None:
         """Close all connections (httpx2)."""

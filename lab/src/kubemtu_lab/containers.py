@@ -7,12 +7,13 @@ image that the scene names); anything else, which runs and does nothing.
 
 import asyncio
 import datetime as dt
+import functools
 import logging
 import os
 import re
 import sys
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import msgspec
 
@@ -22,6 +23,7 @@ from kubemtu.kube.api import Api
 from kubemtu_lab import addressing, images, limits, logs, readiness, scene
 
 log = logging.getLogger(__name__)
+Started = TypeVar("Started")
 RETRY_SECONDS = 0.5
 BACKOFF_SECONDS, BACKOFF_MOST = 0.5, 8.0
 _VARIABLE = re.compile(r"\$\(([A-Za-z_][A-Za-z0-9_]*)\)")
@@ -108,7 +110,7 @@ class Container:
             env = await self._environment()
             self._enter_running(ready=False)
             try:
-                await self.host.play(self.pod, self.spec, env)
+                await self._patiently(functools.partial(self.host.play, self.pod, self.spec, env))
             except KubemtuError as failure:
                 self.log.write(str(failure))
                 await self._crash(1, str(failure))
@@ -127,7 +129,7 @@ class Container:
                 if argv:
                     await self._run(argv, env)
                 else:
-                    pause = await self.host.play(self.pod, self.spec, env)
+                    pause = await self._patiently(functools.partial(self.host.play, self.pod, self.spec, env))
                     self._enter_running(ready=not pause)
                     if pause:
                         await asyncio.sleep(pause)
@@ -141,7 +143,7 @@ class Container:
                 await self._crash(128, f"exec: {argv[0]!r}: {error.strerror}")
 
     async def _run(self, argv: list[str], env: Mapping[str, str]) -> None:
-        running = await self._begin(argv, env)
+        running = await self._patiently(functools.partial(self.host.run, self.pod, self.spec, argv, env))
         probe = readiness.Readiness.of(self.spec)
         self._enter_running(ready=probe is None)
         following = probe and asyncio.create_task(probe.follow(self.host.address(self.pod), self._be_ready))
@@ -155,11 +157,15 @@ class Container:
                 following.cancel()
         await self._crash(code if code >= 0 else 128 - code, "")
 
-    async def _begin(self, argv: list[str], env: Mapping[str, str]) -> Running:
-        """Start the program once the files of its account can be had: till then nothing runs, and nothing restarts."""
+    async def _patiently(self, start: Callable[[], Awaitable[Started]]) -> Started:
+        """Start the program, or play it, once the API gives what is needed for that: nothing has run till then.
+
+        No kubelet begins a container without the files of its account; and what a played program asks the API, a real
+        one would wait for (kubernetes/client-go `rest/config.go`, Timeout: zero, which is the default, is none).
+        """
         while True:
             try:
-                return await self.host.run(self.pod, self.spec, argv, env)
+                return await start()
             except Unreachable as answer:
                 log.warning("%s: %s", self.name, answer)
             await asyncio.sleep(RETRY_SECONDS)

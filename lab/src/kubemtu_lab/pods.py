@@ -5,7 +5,7 @@ import logging
 from collections.abc import Mapping
 from typing import Protocol
 
-from kubemtu.core.errors import KubemtuError
+from kubemtu.core.errors import KubemtuError, Unreachable
 from kubemtu.core.objects import PODS, Object
 from kubemtu.kube.api import Api
 from kubemtu_lab import attach, heartbeat, informer, volumes
@@ -72,6 +72,8 @@ class Pod:
         while True:
             try:
                 return await volumes.set_up(self.kubelet.api, self.body)
+            except Unreachable as answer:  # nothing is known to be missing, so nobody is told that anything is
+                log.warning("pod %s: %s", self.body.name, answer)
             except (KubemtuError, OSError) as failure:
                 self._wait(failure)
             await asyncio.sleep(RETRY_SECONDS)

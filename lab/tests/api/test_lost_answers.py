@@ -109,17 +109,20 @@ async def test_a_chart_is_rendered_again_where_a_write_is_lost(
     losing.lose("POST", "/configmaps", carried_out=carried_out)  # nor does the lab fail to come up
     await keeper.make()
     config = "/api/v1/namespaces/kube-system/configmaps/rke2-canal-config"
+    chart = "/apis/helm.cattle.io/v1/namespaces/kube-system/helmchartconfigs/rke2-canal"
     losing.lose("PATCH", config, carried_out=carried_out)
 
     async def is_rendered() -> bool:
         return bool((await call(http, "GET", config))["data"]["veth_mtu"] == "1400") and losing.all_lost
 
+    async def is_read() -> bool:
+        return losing.carried.count(chart) > 1  # it looks again only when it has taken in what it read
+
     folder = os.open(tmp_path, os.O_RDONLY)
     async with running(keeper.run(folder)):
         assert (await call(http, "GET", config))["data"]["veth_mtu"] == "1500"
-        await asyncio.sleep(0.5)  # it has read the values that it made
+        await eventually(is_read)
         values = {"spec": {"valuesContent": "calico:\n  vethuMTU: 1400\n"}}
-        chart = "/apis/helm.cattle.io/v1/namespaces/kube-system/helmchartconfigs/rke2-canal"
         await call(http, "PATCH", chart, values, content_type=MERGE)
         await eventually(is_rendered)
     os.close(folder)
@@ -193,7 +196,7 @@ class Node:
 
     def __init__(self, api: Client, folder: Path) -> None:
         self.api, self.path, self.folder = api, folder, os.open(folder, os.O_RDONLY)
-        self.fails: dict[str, list[Exception]] = {"attach": [], "detach": [], "run": []}
+        self.fails: dict[str, list[Exception]] = {"attach": [], "detach": [], "play": [], "run": []}
         self.done: list[str] = []
 
     def _do(self, what: str) -> None:
@@ -205,6 +208,7 @@ class Node:
         return logs.LogFile(self.folder, pod.namespace or "", pod.name, spec.text("name") or "")
 
     async def play(self, pod: CoreObject, spec: CoreObject, env: Mapping[str, str]) -> float:
+        self._do("play")
         return 0.0
 
     async def run(
@@ -242,22 +246,48 @@ def node(client: Client, tmp_path: Path) -> Node:
 async def test_a_pod_waits_for_whatever_fails_at_first_and_has_restarted_nothing_then(
     node: Node, http: httpx2.AsyncClient, eventually: Eventually
 ) -> None:
-    """A plugin whose file is not written yet, and the files of an account, for which the API is too busy."""
+    """A plugin whose file is not written yet, and what a program or the files of its account need of a busy API."""
     node.fails["attach"].append(FileNotFoundError(2, "No such file or directory", "/run/cni/mtu"))
+    node.fails["play"].append(Unreachable("it began no answer within 90 s"))
     node.fails["run"] += [Unreachable("it began no answer within 90 s"), Unreachable("it answered 429")]
     main = {"name": "main", "image": "lab/exec", "command": ["sleep", "600"]}
-    pod = pods.Pod(node, await made_pod(http, "a", containers=[main]))
+    installs = {"name": "install-cni", "image": "i"}
+    pod = pods.Pod(node, await made_pod(http, "a", initContainers=[installs], containers=[main]))
 
     async def is_ready() -> bool:
         return ready(await call(http, "GET", f"{PODS}/a")) == "True"
 
     await eventually(is_ready)
-    (told,) = (await call(http, "GET", f"{PODS}/a"))["status"]["containerStatuses"]
-    assert (told["restartCount"], told["lastState"]) == (0, {})
+    said = (await call(http, "GET", f"{PODS}/a"))["status"]
+    for told in (*said["initContainerStatuses"], *said["containerStatuses"]):
+        assert (told["restartCount"], told["lastState"]) == (0, {})
     node.fails["detach"].append(OSError(16, "Device or resource busy"))
     await pod.end(gone=False)
-    assert node.done == ["attach", "run", "detach"]
+    assert node.done == ["attach", "play", "run", "detach"]
     assert (await http.get(f"{PODS}/a")).status_code == httpx2.codes.NOT_FOUND
+
+
+async def test_a_pod_whose_volume_the_api_is_too_busy_to_give_says_nothing_of_it(
+    node: Node, losing: Losing, http: httpx2.AsyncClient, eventually: Eventually
+) -> None:
+    """A lab that comes up takes what says why it waits for stuck, and waits no longer for it."""
+    await call(http, "POST", "/api/v1/namespaces/default/configmaps", {"metadata": {"name": "c"}})
+    said: list[object] = []
+
+    async def look() -> None:
+        said.extend(each.state for each in pod.mains)
+
+    for _ in range(3):  # as often as a read is tried
+        losing.lose("GET", "/configmaps/c")
+    losing.lose("GET", "/configmaps/c", meanwhile=look)
+    pod = pods.Pod(node, await made_pod(http, "a", volumes=[{"name": "v", "configMap": {"name": "c"}}]))
+
+    async def is_played() -> bool:
+        return "play" in node.done
+
+    await eventually(is_played)
+    assert said == [{"waiting": {"reason": "ContainerCreating"}}]
+    await pod.end(gone=False)
 
 
 async def test_a_pod_that_ends_takes_none_with_it_that_has_its_name(
