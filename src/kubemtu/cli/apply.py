@@ -152,29 +152,34 @@ async def _apply(flags: kubeflags.KubeFlags, options: ApplyOptions) -> int:
 
 async def _carried_on(api: "kube_api.Api", open_one: "kube_mtu.Migration", options: ApplyOptions) -> str | None:
     from kubemtu.cli import planning, progress
-    from kubemtu.core.change import plan
-    from kubemtu.flows.change import migrations
+    from kubemtu.flows.change import again, migrations
 
     if open_one.progress.direction == "backward":
         raise errors.UsageError(
             f"{open_one.name} is being rolled back: finish that with `kubemtu rollback` before applying again"
         )
-    target = options.mtu
-    other = (target is not None and target != open_one.plan.target) or (
-        options.saved is not None and options.saved != open_one.plan
+    asked = again.AskedAgain(
+        mtu=options.mtu,
+        nic_mtu=options.nic_mtu,
+        apart_by=options.apart_by,
+        saved=options.saved,
+        without=options.without,
+        hosts=options.hosts,
+        config_only=options.config_only,
     )
-    other = other or (bool(options.apart_by) and not open_one.plan.pools)
-    first = open_one.plan.steps[0] if open_one.plan.steps else None
-    more = options.hosts and isinstance(first, plan.Live) and first.host_mtu is None
-    if more and target is None and options.nic_mtu is None and options.saved is None:
+    other, more = await again.difference(api, open_one.plan, asked), again.not_pinned(open_one.plan, asked)
+    if more and asked.mtu is None and asked.nic_mtu is None and asked.saved is None:
         options = msgspec.structs.replace(options, mtu=open_one.plan.target)
-    if (other or more or options.nic_mtu is not None) and await migrations.only_pinned(api, open_one):
+    inside = again.inside(open_one.plan, options.without)
+    replaced = not inside and (other or more or options.nic_mtu is not None)
+    if replaced and await migrations.only_pinned(api, open_one):
         return await _begun(api, options, pinned=open_one)
-    if other:
+    if other := other or inside or ("it was begun without --hosts" if more else ""):
         raise errors.UsageError(
-            f"{open_one.name} is under way to {open_one.plan.target} and stands at {progress.standing(open_one)}: "
-            "finish it with `kubemtu apply`, or take it back with `kubemtu rollback`, before anything else"
+            f"{open_one.name} is under way to {open_one.plan.target} and stands at {progress.standing(open_one)}, but "
+            f"{other}: finish it with `kubemtu apply`, or take it back with `kubemtu rollback`, before anything else"
         )
+    await again.left_out(api, open_one, options.without)
     wrapping.aside(
         f"Carrying on with {open_one.name}, which stands at {progress.standing(open_one)}.", options.output_format
     )

@@ -135,6 +135,15 @@ def _as_in_force(
     return (asked, wanted) if alike else None
 
 
+def sizes(found: topology.Topology, wanted: int | None, asked: apart.Asked) -> dict[str, tuple[int, int | None]]:
+    """Return what a plan for this gives the pods of each node, in bytes: the most to anybody, and out of the cluster.
+
+    Raises UsageError as `plan` does.
+    """
+    asked = apart.resolved(found, asked)
+    return apart.given(found, asked, _aim(found, wanted, asked), wanted)
+
+
 def _aim(found: topology.Topology, wanted: int | None, asked: apart.Asked) -> int:
     """Return what new pods get: `wanted`, but where that is the most that any node's pods are to have."""
     above = asked.per_node and wanted is not None and found.carries is not None and wanted > found.carries

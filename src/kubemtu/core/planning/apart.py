@@ -104,9 +104,14 @@ def is_in_force(topology: Topology, asked: Asked, wanted: int | None) -> bool:
 
 def gives_in_force(topology: Topology, asked: Asked, aim: int, most: int | None) -> bool:
     """Say whether this gives each node that is in the change in force the very sizes that it has by that."""
-    sizes = _sizes(topology, asked, aim, most)
+    sizes = given(topology, asked, aim, most)
     held = [(sizes[node.name], one) for node in topology.nodes if (one := topology.held(node)) is not None]
-    return bool(held) and all((size, _out(asked, size)) == (one.pod_mtu, one.default_route_mtu) for size, one in held)
+    return bool(held) and all(size == (one.pod_mtu, one.default_route_mtu) for size, one in held)
+
+
+def given(topology: Topology, asked: Asked, aim: int, most: int | None) -> dict[str, tuple[int, int | None]]:
+    """Return what pods of each node send at most, to anybody and by their default routes, in bytes; None: no less."""
+    return {name: (size, _out(asked, size)) for name, size in _sizes(topology, asked, aim, most).items()}
 
 
 def bound_in_force(topology: Topology, asked: Asked) -> int | None:

@@ -29,7 +29,9 @@ def carries_out(standing: plan.Plan, saved: plan.Plan, without: Collection[str])
     """
     saved = preconditions.leave_out(saved, without)
     ours, theirs = plan.last_live(standing.steps), plan.last_live(saved.steps)
-    if ours is None or theirs is None or standing.per_node != saved.per_node:
+    if ours is None or theirs is None:
+        return ours is theirs and standing.target == saved.target and _values(saved) == _values(standing)
+    if standing.per_node != saved.per_node:
         return False
     given = {to.node: to for to in ours.nodes}
     alike = all(to.node in given and _gives(given[to.node], to) for to in theirs.nodes)
