@@ -7,6 +7,7 @@ of IPv6 may have less than 1280 (RFC 8200, section 5).
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -159,6 +160,24 @@ def test_dual_stack_has_a_tunnel_for_each_family_where_the_cni_makes_two(load: L
     other = state.other_tunnel
     assert state.tunnel == device
     assert beside == (None if other is None else (other.device, other.encapsulation.cost, other.family))
+
+
+def test_which_tunnels_nodes_of_one_subnet_pass_by_and_which_subnets_are_known(tmp_path: Path) -> None:
+    """projectcalico/calico: felix/calc/l3_route_resolver.go, nodeInOurSubnet; flannel: pkg/backend/vxlan/vxlan.go."""
+    address = "projectcalico.org/IPv4Address"
+    nodes: list[Any] = [node(1, "46"), node(2, "46"), node(3, "46")]
+    for each, said in zip(nodes, ("192.168.77.1/24", "192.168.77.2", "none"), strict=True):
+        each["metadata"]["annotations"] = {address: said}
+    pools = calico((FOUR, "vxlanMode"), (SIX, "vxlanMode")).replace("vxlanMode: Always", "vxlanMode: CrossSubnet", 1)
+    cases: tuple[tuple[str, set[str], dict[str, str]], ...] = (
+        (pools, {"vxlan.calico"}, {"n1": "192.168.77.0/24"}),
+        (flannel("vxlan", "46", DirectRouting=True), {"flannel.1", "flannel-v6.1"}, {}),
+        (flannel("vxlan", "46"), set(), {}),
+    )
+    for text, passed, subnets in cases:
+        (tmp_path / "all.yaml").write_text(f"{text}---\n{yaml.safe_dump_all(nodes)}")
+        state = registry.recognise(manifests.load(tmp_path))
+        assert (set(state.passed_by), state.subnets) == (passed, subnets)
 
 
 REFUSED = {

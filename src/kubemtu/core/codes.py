@@ -405,10 +405,11 @@ MTU145 = Code(
     code="MTU145",
     name="tunnel-above-far-nic",
     severity="warning",
-    title="A node's tunnel takes more than another node's NIC does",
+    title="A node's tunnel, or its NIC past the tunnel, takes more than another node's NIC does",
     why="Pods may all fit, and what the nodes themselves send, and pods on their network, still goes by the tunnel's"
     " MTU: datagrams that are larger than the other node's NIC leaves room for vanish in front of it, without an ICMP"
-    " error. TCP agrees on less; DNS, QUIC and storage over UDP are what hangs.",
+    " error. TCP agrees on less; DNS, QUIC and storage over UDP are what hangs. Where nodes of one subnet reach each"
+    " other past the tunnel (CrossSubnet, DirectRouting), it is the NIC's own MTU that they go by.",
     verify="On the node itself: ping -M do -s <its tunnel's MTU - 28> <pod on the other node>. It is lost without a"
     " word, and one of the pod's MTU is not.",
 )

@@ -259,6 +259,69 @@ def test_a_route_of_one_family_spares_the_tunnel_of_that_one(networks: tuple[str
     assert [one.place for one in found] == ([place] if place else [])
 
 
+# Past the tunnel, as Calico's CrossSubnet and flannel's DirectRouting go within a subnet
+
+PASSED = {"passed_by": frozenset({"flannel.1"})}
+ONE, TWO = "192.168.77.0/24", "192.168.78.0/24"
+
+
+def test_within_a_subnet_the_nics_themselves_are_held_against_each_other() -> None:
+    seen = (example.node("n1", nic=9000), example.node("n2", nic=9000), example.node("n3"))
+    (lost,) = judge(*seen, **PASSED, subnets={"n1": ONE, "n2": ONE, "n3": ONE})
+    assert (lost.code, lost.severity, lost.place) == ("MTU145", "warning", "nodes n1 and n2, eth0")
+    assert lost.message == (
+        "What these nodes themselves, and pods on their network, send to pods of nodes of their own subnet"
+        " (192.168.77.0/24), past the tunnel, by eth0 (9000) does not fit eth0 (1500) of n3: datagrams of 1501-9000"
+        " bytes, and pieces of larger ones, vanish in front of it, with DF or without, and no ICMP error comes back."
+        " TCP agrees on less, and pods of the pod network have less."
+    )
+    assert lost.remedy == (
+        "Give the NICs of this subnet one MTU: no key of the pod network reaches what goes past its tunnel. That also"
+        " ends the same loss between the nodes' own addresses."
+    )
+
+
+def test_each_pair_goes_its_own_way() -> None:
+    """n1 reaches n2 by its NIC, and n3 by its tunnel."""
+    seen = (example.node("n1", nic=9000), example.node("n2"), example.node("n3"))
+    by_tunnel, by_nic = judge(*seen, **PASSED, subnets={"n1": ONE, "n2": ONE, "n3": TWO})
+    assert (by_tunnel.place, by_nic.place) == ("node n1, flannel.1", "node n1, eth0")
+    assert "send by flannel.1 (8950) does not fit eth0 (1500) of n3: datagrams of 1451-8950 bytes" in by_tunnel.message
+    assert "by eth0 (9000) does not fit eth0 (1500) of n2: datagrams of 1501-9000 bytes" in by_nic.message
+    assert (by_tunnel.severity, by_nic.severity) == ("warning", "warning")
+
+
+@pytest.mark.parametrize("subnets", [{}, {"n1": ONE}, {"n3": ONE}])
+def test_which_way_a_pair_goes_is_a_question_where_no_subnet_was_seen(subnets: dict[str, str]) -> None:
+    (asked,) = judge(example.node("n1", nic=9000), example.node("n3"), **PASSED, subnets=subnets)
+    assert (asked.code, asked.severity, asked.place) == ("MTU145", "note", "node n1, flannel.1")
+    assert asked.message.endswith(" Nodes of one subnet are reached past it, and which are in one was not seen.")
+
+
+def test_equal_nics_lose_nothing_past_the_tunnel_and_a_tunnel_always_taken_has_no_subnets() -> None:
+    subnets = {"n1": ONE, "n2": ONE}
+    assert judge(example.node("n1"), example.node("n2"), **PASSED, subnets=subnets) == ()
+    (lost,) = judge(example.node("n1", nic=9000), example.node("n2"), subnets=subnets)
+    assert (lost.place, lost.severity) == ("node n1, flannel.1", "warning")
+
+
+def test_a_route_past_the_tunnel_that_says_less_is_what_the_node_goes_by() -> None:
+    route = net.Route(family=4, destination="10.42.2.0/24", device="eth0", gateway="192.168.77.2", mtu=1500)
+    seen = (example.node("n1", nic=9000, routes=(route,)), example.node("n2"))
+    state = example.state(passed_by=frozenset({"flannel.1"}), subnets={"n1": ONE, "n2": ONE})
+    for snapshot in (example.cluster(seen), networked(example.cluster(seen), {})):
+        assert overlay.find(layout.model(snapshot, state)) == ()
+
+
+def test_in_dual_stack_the_other_family_keeps_its_own_way() -> None:
+    """Only the tunnel of IPv4 is passed by, and the one for IPv6 always taken."""
+    seen = (two("n1", 1500, 1450, 1430), two("n2", 1400, 1350, 1330))
+    assert both(*seen, **PASSED, subnets={"n1": ONE, "n2": ONE}) == [
+        ("MTU145", "node n1, flannel-v6.1"),
+        ("MTU145", "node n1, eth0"),
+    ]
+
+
 def test_the_smallest_of_several_nics_is_named_and_each_size_of_tunnel_by_itself() -> None:
     first, other = judge(
         example.node("n1", nic=9000, pod=1350), example.node("n2", pod=1350), example.node("n3", nic=1400, pod=1350)

@@ -275,6 +275,8 @@ def _state(
         ports=net.PortRule(prefixes=policy.prefixes),
         tunnel=felix.TUNNELS[widest].device if widest is not None else None,
         other_tunnel=felix.other_tunnel(policy),
+        passed_by=frozenset(felix.TUNNELS[name].device for name, mode in policy.on.items() if mode == "CrossSubnet"),
+        subnets=policy.subnets,
         tunnel_mtu=policy.sizes.get(widest) if widest is not None else None,
         tunnel_key=felix.tunnel_key(policy),
         tunnel_stays=felix.STAYS,

@@ -116,6 +116,7 @@ def read(snapshot: Snapshot) -> cni_state.CniState | None:
         tunnel=next((each.device for each in flannels if each.device is not None), None),
         other_tunnel=flanneld.other_tunnel(conf, _tunnel_key(whole)),
         tunnel_mtu=whole.tunnel_mtu,
+        passed_by=frozenset(name for each in flannels if each.direct for name in (each.device, each.device6) if name),
         tunnel_key=_tunnel_key(whole),
         tunnel_stays=flanneld.STAYS,
         pod_networks=conf.networks if conf is not None else (),

@@ -233,6 +233,7 @@ def _state(
         tunnel=next((each.device for each in flannels if each.device is not None), None),
         other_tunnel=flanneld.other_tunnel(conf, tunnel_key),
         tunnel_mtu=tunnel_mtu,
+        passed_by=frozenset(name for each in flannels if each.direct for name in (each.device, each.device6) if name),
         tunnel_key=tunnel_key,
         tunnel_stays=flanneld.STAYS,
         pod_networks=conf.networks if conf is not None else (),

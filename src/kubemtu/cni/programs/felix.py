@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Mapping
 import msgspec
 
 from kubemtu.cni.objects import daemonset, reading
-from kubemtu.core import codes, encap
+from kubemtu.core import codes, encap, networks
 from kubemtu.core.cluster import cni_state, node_files
 from kubemtu.core.codes import Finding
 from kubemtu.core.encap import Encapsulation
@@ -120,6 +120,7 @@ class Felix(msgspec.Struct, frozen=True, kw_only=True):
     pools: tuple[Pool, ...] = ()
     prefixes: tuple[str, ...] = (PREFIX,)
     keys: tuple[cni_state.MtuKey, ...] = ()
+    subnets: dict[str, str] = {}  # of each node, by its own address
     forced: frozenset[str] = frozenset()  # tunnels whose variable is set, which hides the FelixConfiguration
 
     @property
@@ -181,8 +182,23 @@ def read(snapshot: Snapshot, agent: Object | None, pools: Iterable[Pool], out: l
         pools=pools,
         prefixes=tuple(part for part in prefixes.split(",") if part),
         keys=tuple(keys),
+        subnets=_subnets(snapshot),
         forced=frozenset(name for name, tunnel in TUNNELS.items() if environment.get(tunnel.variable)),
     )
+
+
+def _subnets(snapshot: Snapshot) -> dict[str, str]:
+    """Return the subnet that each node's own IPv4 address is in, as its annotation has it with the prefix length.
+
+    Felix goes past the tunnel to a node whose address is in this one's (felix/calc/l3_route_resolver.go,
+    nodeInOurSubnet).
+    """
+    found = {}
+    for node in snapshot.each("Node"):
+        network = networks.parsed(node.annotations.get(ADDRESS, ""), 4)
+        if network is not None and network.prefixlen < network.max_prefixlen:
+            found[node.name] = str(network)
+    return found
 
 
 def sized(felix: Felix, mtu: int) -> Felix:

@@ -95,6 +95,8 @@ class CniState(msgspec.Struct, frozen=True, kw_only=True):
     bridge: str | None = None  # that pods hang on, or the node's own port of their switch
     tunnel: str | None = None  # name of the tunnel device
     other_tunnel: OtherTunnel | None = None  # of dual stack, beside that: each family of addresses has its own
+    passed_by: frozenset[str] = frozenset()  # those tunnels that nodes of one subnet do not take towards each other
+    subnets: dict[str, str] = {}  # of the nodes' own IPv4 addresses, by node, as the CNI knows them for that
     tunnel_key: MtuKey | None = None  # where the tunnel is given an MTU of its own, set or not; None: not known
     tunnel_stays: str = ""  # why a tunnel may have another MTU than it is given, a sentence for people
     companions: tuple[str, ...] = ()  # devices of the node that the CNI gives the pods' MTU as well

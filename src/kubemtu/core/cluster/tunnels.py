@@ -22,7 +22,8 @@ from kubemtu.core.networks import Network
 class Overreach(msgspec.Struct, frozen=True, kw_only=True):
     """A node whose tunnel takes packets of up to `sends` bytes, and the nodes that take less, the smallest first.
 
-    `takes` is the most that arrives at all of them, in bytes inside the tunnel.
+    `takes` is the most that arrives at all of them, in bytes inside the tunnel. `subnet` is set where they are reached
+    past the tunnel, by `device`, the NIC, since all are in it; `certain` is False where that may be and was not seen.
     """
 
     node: Node
@@ -30,6 +31,8 @@ class Overreach(msgspec.Struct, frozen=True, kw_only=True):
     sends: int
     takes: int
     far: tuple[Node, ...]
+    subnet: str = ""
+    certain: bool = True
 
 
 class _Tunnels(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,18 +54,43 @@ def overreaching(topology: Topology) -> tuple[Overreach, ...]:
         devices={node.name: node.tunnel for node in topology.nodes if node.tunnel is not None},
         fits={node.name: node.fits for node in topology.nodes if node.fits is not None},
     )
+    past = _past(topology)
     if other is None:
-        return _of(topology, first)
+        return (*_of(topology, first), *past)
     second = _Tunnels(
         family=other.family,
         devices={node.name: node.other_tunnel for node in topology.nodes if node.other_tunnel is not None},
         fits={node.name: node.other_fits for node in topology.nodes if node.other_fits is not None},
     )
-    return (*_of(topology, first), *_of(topology, second))
+    return (*_of(topology, first), *_of(topology, second), *past)
+
+
+def _past(topology: Topology) -> tuple[Overreach, ...]:
+    """Return the nodes whose NIC sends more to pods of nodes of their own subnet, past the tunnel, than those take."""
+    state, other = topology.state, topology.state.other_tunnel
+    of_ipv4 = other.device if other is not None and other.family == 4 else state.tunnel
+    subnets = state.subnets if of_ipv4 in state.passed_by else {}
+    known = [node for node in topology.nodes if node.path_mtu is not None and node.name in subnets]
+    known.sort(key=lambda node: (node.path_mtu, node.name))
+    takes = _Tunnels(family=4, devices={}, fits={node.name: node.path_mtu or 0 for node in known})
+    smaller: dict[tuple[int, str], tuple[Node, ...]] = {}
+    found = []
+    for node in sorted(known, key=lambda one: one.name):
+        sends, subnet = takes.fits[node.name], subnets[node.name]
+        if (sends, subnet) not in smaller:
+            less = itertools.takewhile(lambda one: takes.fits[one.name] < sends, known)  # noqa: B023
+            smaller[sends, subnet] = tuple(one for one in less if subnets[one.name] == subnet)
+        limits = [route for route in node.seen.routes if route.mtu is not None]
+        far = smaller[sends, subnet]
+        far = tuple(one for one in far if not _bounded(limits, one, takes)) if limits else far
+        if far:
+            least = takes.fits[far[0].name]
+            found.append(Overreach(node=node, device=node.nic, sends=sends, takes=least, far=far, subnet=subnet))
+    return tuple(found)
 
 
 def _of(topology: Topology, tunnels: _Tunnels) -> tuple[Overreach, ...]:
-    fits = tunnels.fits
+    fits, subnets = tunnels.fits, topology.state.subnets if tunnels.family in {None, 4} else {}
     known = sorted((node for node in topology.nodes if node.name in fits), key=lambda one: (fits[one.name], one.name))
     smaller: dict[int, tuple[Node, ...]] = {}  # thousands of nodes have the same few sizes
     found = []
@@ -76,8 +104,13 @@ def _of(topology: Topology, tunnels: _Tunnels) -> tuple[Overreach, ...]:
         limits = [route for route in node.seen.routes if route.mtu is not None]
         far = smaller[sends]
         far = tuple(one for one in far if not _bounded(limits, one, tunnels)) if limits else far
+        certain = device.name not in topology.state.passed_by
+        if not certain and (own := subnets.get(node.name)):
+            far = tuple(one for one in far if subnets.get(one.name) != own)
+            certain = all(one.name in subnets for one in far)
         if far:
-            found.append(Overreach(node=node, device=device.name, sends=sends, takes=fits[far[0].name], far=far))
+            least = fits[far[0].name]
+            found.append(Overreach(node=node, device=device.name, sends=sends, takes=least, far=far, certain=certain))
     return tuple(found)
 
 

@@ -9,6 +9,11 @@ from kubemtu.core.codes import Finding, Severity
 from kubemtu.core.net import VLAN_SLACK
 from kubemtu.core.text.wording import count, has, names, sizes
 
+_NICS = (
+    "Give the NICs of this subnet one MTU: no key of the pod network reaches what goes past its tunnel. That also ends"
+    " the same loss between the nodes' own addresses."
+)
+
 
 def find(topology: Topology) -> tuple[Finding, ...]:
     """Report tunnel devices (MTU107, MTU145) and bridges (MTU121) whose MTU does not suit what they join."""
@@ -81,22 +86,25 @@ def _beyond_others(topology: Topology) -> Iterable[Finding]:
     """
     if _pods_send_more(topology):
         return
-    alike: dict[tuple[str, int, tuple[str, ...]], list[tunnels.Overreach]] = {}
+    alike: dict[tuple[str, int, tuple[str, ...], str, bool], list[tunnels.Overreach]] = {}
     for one in tunnels.overreaching(topology):
         wanted = topology.state.tunnel_mtu if one.device == topology.state.tunnel else None
         outside = bool(topology.held_by) and topology.held(one.node) is None
         if outside or (wanted is not None and wanted < one.sends):
             continue
         far = tuple(node.name for node in one.far)
-        alike.setdefault((one.device, one.sends, far), []).append(one)
-    together: dict[tuple[tuple[str, ...], tuple[str, ...]], list[tunnels.Overreach]] = {}
-    for (_, _, far), members in alike.items():  # both devices of the same nodes are one thing to mend
-        together.setdefault((tuple(one.node.name for one in members), far), []).append(members[0])
-    for (nodes, far), by_device in together.items():
+        alike.setdefault((one.device, one.sends, far, one.subnet, one.certain), []).append(one)
+    together: dict[tuple[tuple[str, ...], tuple[str, ...], str, bool], list[tunnels.Overreach]] = {}
+    for (_, _, far, _, _), members in alike.items():  # both devices of the same nodes are one thing to mend
+        subnet, certain = members[0].subnet, members[0].certain
+        together.setdefault((tuple(one.node.name for one in members), far, subnet, certain), []).append(members[0])
+    for (nodes, far, subnet, certain), by_device in together.items():
         narrow = by_device[0].far[0]
         nic = f"{narrow.below} of {narrow.name}"
         if len(far) > 1:
             nic = f"the NICs of {names(far)}, the least of which is {narrow.below}"
+        way = f" to pods of nodes of their own subnet ({subnet}), past the tunnel," if subnet else ""
+        unseen = "" if certain else " Nodes of one subnet are reached past it, and which are in one was not seen."
         devices = [f"{one.device} ({one.sends})" for one in by_device]
         lost = [f"{sizes(one.takes + 1, one.sends)} bytes" for one in by_device]
         if len(by_device) > 1:
@@ -104,10 +112,11 @@ def _beyond_others(topology: Topology) -> Iterable[Finding]:
         yield codes.finding(
             codes.MTU145,
             places.on(nodes, names(one.device for one in by_device)),
-            f"What {_themselves(nodes)} network, send by {names(devices)} does not fit {nic}: datagrams of"
+            f"What {_themselves(nodes)} network, send{way} by {names(devices)} does not fit {nic}: datagrams of"
             f" {names(lost)}, and pieces of larger ones, vanish in front of it, with DF or without, and no ICMP error"
-            " comes back. TCP agrees on less, and pods of the pod network have less.",
-            _narrowed(topology, by_device, narrow),
+            f" comes back. TCP agrees on less, and pods of the pod network have less.{unseen}",
+            _narrowed(topology, by_device, narrow) if not subnet else _NICS,
+            "warning" if certain else "note",
         )
 
 
