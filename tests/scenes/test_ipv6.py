@@ -21,6 +21,7 @@ from kubemtu_lab.scene import nodes
 pytestmark = [pytest.mark.lab, pytest.mark.usefixtures("has_nft")]
 
 SCENE = scenes.named("ipv6-1450").replace(name="alone", nodes=nodes(2, 1), probes=True)
+CUT_OFF = SCENE.replace(name="alone-cut-off", probes=False, grace_seconds=8.0)
 SUBNET = "/run/flannel/subnet.env"
 IPV4 = re.compile(r"\b\d{1,3}\.\d{1,3}\.\d{1,3}\.\d{1,3}\b")
 
@@ -133,3 +134,18 @@ def _no_way_there(lab: Cluster) -> None:
         assert "`kubemtu plan" not in ended.out, words
         assert "`kubemtu apply" not in ended.out, words
         assert "ip link set" not in ended.out, words
+
+
+@pytest.mark.parametrize("cluster", [CUT_OFF], indirect=True)
+def test_who_was_cut_off_reports_again_once_the_nodes_own_routes_are_pinned(cluster: Cluster) -> None:
+    before = {node: cluster.ip(node, "-6", "route") for node in ("node-1", "node-2")}
+    cluster.lab.set_port("node-2", 1400)
+    until(lambda: cluster.ready("node-2") == "Unknown")
+    relieved = cluster.run("relieve", "--yes", "--nic-mtu", "1404", "--hosts", "-o", "json")
+    assert relieved.code == 0, relieved.err
+    until(lambda: cluster.ready("node-2") == "True")
+    assert cluster.host_routes("node-2", "-6") == {"fd00:77::1", "fd00:10:43::1"}
+    assert cluster.host_routes("node-1", "-6") == {"fd00:77::2", "fd00:10:43::1"}
+    cluster.lab.set_port("node-2", None)
+    cluster.rollback()
+    assert {node: cluster.ip(node, "-6", "route") for node in ("node-1", "node-2")} == before

@@ -1,7 +1,6 @@
 """A kubelet that a black hole has cut off from the API server reports again once the nodes' own traffic is pinned."""
 
 import json
-from typing import Any
 
 import pytest
 from tests.support.labs import until
@@ -25,30 +24,18 @@ with socket.create_connection(("192.168.77.1", 6443), 60) as raw:
 """Begins TLS with the API server in the kernel's own segments, as a kubelet does."""
 
 
-def ready(cluster: Cluster, node: str) -> str:
-    """What the API server believes of a node: True, False, or Unknown when its kubelet is silent."""
-    found: Any = cluster.kube.get(f"/api/v1/nodes/{node}")
-    return str(next(one["status"] for one in found["status"]["conditions"] if one["type"] == "Ready"))
-
-
-def host_routes(cluster: Cluster, node: str) -> set[str]:
-    """The routes to single hosts that kubemtu has added, by their destinations."""
-    found = json.loads(cluster.ip(node, "-json", "route", "show", "proto", "109"))
-    return {route["dst"] for route in found}
-
-
 @pytest.mark.parametrize("cluster", [SCENE], indirect=True)
 def test_who_was_cut_off_reports_again_and_the_change_can_be_made(cluster: Cluster) -> None:
     cluster.lab.set_port("node-2", 1400)
-    until(lambda: ready(cluster, "node-2") == "Unknown")
+    until(lambda: cluster.ready("node-2") == "Unknown")
     before = {node: cluster.ip(node, "route") for node in ("node-1", "node-2")}
 
     relieved = cluster.run("relieve", "--yes", "--nic-mtu", "1404", "--hosts", "-o", "json")
     assert relieved.code == 0, relieved.err
     assert relieved.err.count("`kubemtu policy --path-mtu 1404 --reason TEXT --apply` writes that down") == 1
-    until(lambda: ready(cluster, "node-2") == "True")
+    until(lambda: cluster.ready("node-2") == "True")
     # Of another node and of the API server's Service, which goes by the default route: each a route of its own.
-    assert host_routes(cluster, "node-2") == {"192.168.77.1", "10.43.0.1"}
+    assert cluster.host_routes("node-2") == {"192.168.77.1", "10.43.0.1"}
     assert cluster.links("node-2")["eth0"] == 1500
 
     applied = cluster.run("apply", "--yes", "-o", "json")
@@ -56,8 +43,8 @@ def test_who_was_cut_off_reports_again_and_the_change_can_be_made(cluster: Clust
     told = json.loads(applied.out)
     assert told["proof"]["verdict"] == "held"
     assert any("are pinned to 1404 until" in sentence for sentence in told["remains"])
-    assert host_routes(cluster, "node-2") == {"192.168.77.1", "10.43.0.1"}
-    until(lambda: ready(cluster, "node-2") == "True")
+    assert cluster.host_routes("node-2") == {"192.168.77.1", "10.43.0.1"}
+    until(lambda: cluster.ready("node-2") == "True")
 
     # Behind the same port: it is said what comes back, the restart still reaches every kubelet, and the pins go last.
     back = cluster.run("rollback", "--yes")

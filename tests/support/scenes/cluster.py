@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 from tests.support.labs import Kube, until
@@ -245,3 +245,12 @@ class Cluster:
     def ip(self, place: str, *words: str) -> str:
         """Run iproute2 at a place."""
         return self.lab.exec(place, ["ip", *words]).stdout
+
+    def ready(self, node: str) -> str:
+        """Return what the API server believes of a node: True, False, or Unknown when its kubelet is silent."""
+        found: Any = self.kube.get(f"/api/v1/nodes/{node}")
+        return str(next(one["status"] for one in found["status"]["conditions"] if one["type"] == "Ready"))
+
+    def host_routes(self, node: str, family: str = "-4") -> set[str]:
+        """Return the routes to single hosts that kubemtu has added on a node, by their destinations."""
+        return {route["dst"] for route in json.loads(self.ip(node, family, "-json", "route", "show", "proto", "109"))}
