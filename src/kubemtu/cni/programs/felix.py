@@ -195,7 +195,7 @@ def _subnets(snapshot: Snapshot) -> dict[str, str]:
     """
     found = {}
     for node in snapshot.each("Node"):
-        network = networks.parsed(node.annotations.get(ADDRESS, ""), 4)
+        network = networks.parsed(node.annotations.get(ADDRESSES[0], ""), 4)
         if network is not None and network.prefixlen < network.max_prefixlen:
             found[node.name] = str(network)
     return found
