@@ -9,7 +9,7 @@ from kubemtu.core import codes, net
 from kubemtu.core.cluster import layout
 from kubemtu.core.objects import Object
 from kubemtu.core.planning import apart
-from kubemtu.core.rules import report, trail
+from kubemtu.core.rules import overlay, report, trail
 from kubemtu.core.snapshot import Snapshot
 from kubemtu.core.why import endpoints
 from kubemtu.flows import decide, network
@@ -231,6 +231,15 @@ def test_a_tunnel_below_what_pods_of_its_node_have_by_the_change() -> None:
     (one,) = found(cluster(low, small()))
     assert (one.code, one.place) == ("MTU107", "node n1, flannel.1")
     assert "less than the 8950 that pods of this node have" in one.message
+
+
+def test_a_tunnel_that_a_change_in_force_made_larger_than_the_configuration_is_as_it_should_be() -> None:
+    """The configuration has what the smallest node carries, and the change gives each node's tunnel its own."""
+    nodes = big("n1", ALL_OF_IT), big("n2", ALL_OF_IT), small()
+    state = example.state(tunnel_mtu=1450)
+    assert overlay.find(layout.model(cluster(*nodes), state)) == ()
+    over = overlay.find(layout.model(cluster(*nodes, held=False), state))
+    assert [(one.code, one.severity) for one in over] == [("MTU107", "warning"), ("MTU107", "warning")]
 
 
 def test_a_path_from_a_pod_of_a_node_that_is_not_in_it_is_measured_at_what_the_pod_sends_there() -> None:

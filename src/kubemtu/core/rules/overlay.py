@@ -19,12 +19,17 @@ def find(topology: Topology) -> tuple[Finding, ...]:
     """Report tunnel devices (MTU107, MTU145) and bridges (MTU121) whose MTU does not suit what they join."""
     found: list[Finding] = [*_beyond_others(topology)]
     for node in topology.nodes:
-        found += _tunnel(node, topology, node.tunnel, node.fits, topology.state.tunnel_mtu)
+        found += _tunnel(node, topology, node.tunnel, node.fits, _wanted(node, topology))
         # No plan changes the other one, so a change leaves it as large as the NIC lets it be: where that loses, MTU145.
         found += _tunnel(node, topology, node.other_tunnel, node.other_fits, None)
         found += _companions(node, topology)
         found += _bridge(node, topology)
     return tuple(found)
+
+
+def _wanted(node: Node, topology: Topology) -> int | None:
+    """Return what the configuration gives the tunnel of a node; None too while a change in force gives it its own."""
+    return topology.state.tunnel_mtu if topology.held(node) is None else None
 
 
 def _tunnel(
@@ -88,7 +93,7 @@ def _beyond_others(topology: Topology) -> Iterable[Finding]:
         return
     alike: dict[tuple[str, int, tuple[str, ...], str, bool], list[tunnels.Overreach]] = {}
     for one in tunnels.overreaching(topology):
-        wanted = topology.state.tunnel_mtu if one.device == topology.state.tunnel else None
+        wanted = _wanted(one.node, topology) if one.device == topology.state.tunnel else None
         outside = bool(topology.held_by) and topology.held(one.node) is None
         if outside or (wanted is not None and wanted < one.sends):
             continue
