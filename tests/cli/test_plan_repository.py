@@ -91,14 +91,30 @@ def test_another_file_is_refused_and_stays(tmp_path: Path, capsys: pytest.Captur
     assert other.read_text() == "kind: ConfigMap\nmetadata: {name: other}\n"
 
 
-def test_a_variable_that_is_to_be_added_by_hand_is_a_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+ENV = 'env: [{name: AWS_VPC_ENI_MTU, value: "9001"}]'
+
+
+def test_a_variable_that_is_missing_is_added_as_a_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The API refuses a number there: EnvVar.value is a string (k8s.io/api/core/v1)."""
+    mine, text = tmp_path / "mine.yaml", (SHAPES / "aws.yaml").read_text()
+    assert text.count(ENV) == 1
+    mine.write_text(text)
+    words = ("--from", str(mine), "--nic-mtu", "1500", "--in-place", str(mine))
+    assert planned(capsys, *words)[0] == 0
+    assert mine.read_text() == text.replace(ENV, f'{ENV[:-1]}, {{name: POD_MTU, value: "1500"}}]')
+    assert planned(capsys, *words) == (0, "", "There is nothing to edit.\n")
+
+
+def test_a_variable_that_is_to_be_added_by_hand_is_a_text_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     mine = tmp_path / "mine.yaml"
-    shutil.copy(SHAPES / "aws.yaml", mine)
+    text = (SHAPES / "aws.yaml").read_text().replace(ENV, ENV.replace(", value", ",\n              value"))
+    mine.write_text(text)
     code, _, err = planned(capsys, "--from", str(mine), "--nic-mtu", "1500", "--in-place", str(mine))
     assert code == 5
     assert err.rstrip().endswith('add {name: POD_MTU, value: "1500"} there by hand.')
-    assert mine.read_bytes() == (SHAPES / "aws.yaml").read_bytes()
+    assert mine.read_text() == text
 
 
 def test_a_file_that_cannot_be_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

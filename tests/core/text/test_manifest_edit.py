@@ -10,6 +10,56 @@ from hypothesis import strategies as st
 from kubemtu.core.errors import Malformed
 from kubemtu.core.text import manifest_edit
 
+ITEMS = ("DaemonSet", "agent", None)
+HEAD = "kind: DaemonSet\nmetadata: {name: agent}  # mine\n"
+# what stands there, and the lines that come between the two parts
+ADDED: dict[str, tuple[str, str, str]] = {
+    "lines": (
+        "env:\n  - name: A   # first\n    value: '1'  # one\n",
+        "  - name: B\n    value: '1500'\n",
+        "  # - name: OLD\nargs: [x]\n",
+    ),
+    "at the margin, more spaces": ('env:\n-   name: A\n    value: "1"\n', '-   name: B\n    value: "1500"\n', "z: 1\n"),
+    "a nested value last": (
+        "env:\n- name: A\n  valueFrom:\n    fieldRef:\n      fieldPath: spec.nodeName\n",
+        '- name: B\n  value: "1500"\n',
+        "\n\nz: 1\n",
+    ),
+    "braces on lines": ('env:\n- {name: A, value: "1"} # x\n', '- {name: B, value: "1500"}\n', "z: 1\n"),
+    "braces on one line": ('env: [{name: A, value: "1"}', ', {name: B, value: "1500"}', "] # x\n"),
+    "JSON": ('env: [{"name": "A", "value": "1"}', ', {"name": "B", "value": "1500"}', "]\n"),
+    "Windows' line ends": ("env:\r\n- name: A\r\n  value: x\r\n", '- name: B\r\n  value: "1500"\r\n', "z: 1\r\n"),
+    "no end of the last line": ("env:\n- name: A\n  value: x", '\n- name: B\n  value: "1500"\n', ""),
+    "another document behind": ("env:\n- name: A\n  value: x\n", '- name: B\n  value: "1500"\n', "---\nkind: Pod\n"),
+    "a block of text last": ("env:\n- name: A\n  value: |\n    x\n", '- name: B\n  value: "1500"\n', "z: 1\n"),
+}
+
+
+@pytest.mark.parametrize("case", ADDED)
+def test_an_item_comes_behind_the_last_one_as_that_is_written(case: str) -> None:
+    before, added, after = ADDED[case]
+    made = manifest_edit.add_item(f"{HEAD}{before}{after}", ITEMS, ("env", 1), {"name": "B", "value": "1500"})
+    assert made == f"{HEAD}{before}{added}{after}"
+    read = next(iter(yaml.safe_load_all(made)))
+    assert read["env"][1] == {"name": "B", "value": "1500"}
+
+
+@pytest.mark.parametrize(
+    ("body", "number"),
+    [
+        ("env: []\n", 0),
+        ("z: 1\n", 0),
+        ("env:\n- name: A\n  value: x\n", 2),  # not the next one
+        ("env:\n- name: A\n  value: x\n", 0),
+        ("env:\n- A\n", 1),
+        ('env: [\n  {"name": "A",\n   "value": "1"}\n]\n', 1),
+        ('env: [\n  {"name": "A", "value": "1"}\n]\n', 1),
+    ],
+)
+def test_where_no_item_can_be_added_without_a_doubt_nothing_is(body: str, number: int) -> None:
+    assert manifest_edit.add_item(HEAD + body, ITEMS, ("env", number), {"name": "B", "value": "1"}) is None
+
+
 NAME = ("ConfigMap", "canal-config", "kube-system")
 JSON = '{\n  "name": "x",\n  "mtu": 1500, "a": 1500\n}'
 FILE = """# mine

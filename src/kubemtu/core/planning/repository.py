@@ -114,6 +114,10 @@ def _last(path: str) -> str:
 
 def _edited(edit: EditValue, text: str, name: tuple[str, str, str | None], source: str) -> str:
     before, after = edit.before, edit.after
+    if before is None and isinstance(after, dict):
+        added = manifest_edit.add_item(text, name, edit.path, after, source=source)
+        if added is not None:
+            return added
     if isinstance(before, dict) or isinstance(after, dict):
         item = ", ".join(yaml_edit.member(*each) for each in after.items()) if isinstance(after, dict) else ""
         raise Malformed(

@@ -1,4 +1,4 @@
-"""Change one value of one object inside a file of manifests and keep every other byte: comments, quotes, line ends.
+"""Change one value of one object inside a file of manifests, or add an item, and keep every other byte.
 
 The file is its owner's, so the object is found as PyYAML's composer places it, and the change goes where the value
 stands, in whatever style it is written there: plain, quoted, a block of literal text with JSON in it. What is written
@@ -10,7 +10,7 @@ import difflib
 import itertools
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 import yaml
@@ -53,6 +53,112 @@ def set_value(
     """
     found = find(text, name, source)
     return _set(text, found, path, before, after, f"{'.'.join(map(str, path))} of {name[0]} {name[1]}", source)
+
+
+def add_item(
+    text: str,
+    name: tuple[str, str, str | None],
+    path: Sequence[str | int],
+    item: Mapping[str, object],
+    *,
+    source: str = "the file",
+) -> str | None:
+    """Return the text with an item of texts behind the last one of a list, written as that one is.
+
+    `path` ends with the number that the item will have; `name` is as for `set_value`. None where the list is not there,
+    is not written as lines of its own, or where no way was found that keeps all the rest.
+    """
+    found = find(text, name, source)
+    held, number = found.at(path[:-1]), path[-1]
+    if not isinstance(held, yaml.SequenceNode) or not held.value or number != len(held.value):
+        return None
+    last = held.value[-1]
+    if not isinstance(last, yaml.MappingNode) or not last.value:
+        return None
+    texts = {key: each for key, each in item.items() if isinstance(each, str)}
+    document = text[found.start : found.end]
+    if not last.flow_style:
+        changed = _with_lines(document, last, _block_item(held, last, texts))
+    elif last.start_mark.line != last.end_mark.line:
+        return None
+    elif not held.flow_style:
+        changed = _with_lines(document, last, [f"{_dash(held, last)}{_flow_item(last, texts)}"])
+    elif held.start_mark.line == last.end_mark.line:
+        end = last.end_mark.index
+        changed = f"{document[:end]}, {_flow_item(last, texts)}{document[end:]}"
+    else:
+        return None
+    if not _reads_with(changed, found, path, item, source):
+        return None
+    return text[: found.start] + changed + text[found.end :]
+
+
+def _with_lines(document: str, last: yaml.MappingNode, lines: Sequence[str]) -> str:
+    """Return a document with these lines behind those of the last item."""
+    end = _leaf(last).end_mark.index
+    if not document[:end].endswith("\n"):  # a comment behind the value is the value's
+        end = next((at + 1 for at in range(end, len(document)) if document[at] == "\n"), len(document))
+    before = document[:end]
+    ending = "\r\n" if "\r\n" in before else "\n"
+    whole = "" if before.endswith("\n") else ending
+    return f"{before}{whole}{''.join(f'{line}{ending}' for line in lines)}{document[end:]}"
+
+
+def _dash(held: yaml.Node, last: yaml.Node) -> str:
+    column = held.start_mark.column
+    return " " * column + "-" + " " * (last.start_mark.column - column - 1)
+
+
+def _block_item(held: yaml.Node, last: yaml.MappingNode, item: Mapping[str, str]) -> list[str]:
+    """Return the lines of an item, in the indentation and the quotes of the last one."""
+    quote = next((each.style for _, each in reversed(last.value) if _quoted(each)), '"')
+    lines = [f"{key}: {_as_text(value, quote if at else None)}" for at, (key, value) in enumerate(item.items())]
+    margin = " " * last.start_mark.column
+    return [f"{margin if at else _dash(held, last)}{line}" for at, line in enumerate(lines)]
+
+
+def _flow_item(last: yaml.MappingNode, item: Mapping[str, str]) -> str:
+    """Return an item in braces, with the quotes of the last one, which in JSON are around everything."""
+    whole = last.value[0][0].style == '"'
+    quote = next((each.style for _, each in reversed(last.value) if _quoted(each)), '"')
+    pairs = (
+        f"{json.dumps(key) if whole else key}: {_as_text(value, quote if at or whole else None)}"
+        for at, (key, value) in enumerate(item.items())
+    )
+    return f"{{{', '.join(pairs)}}}"
+
+
+def _quoted(node: yaml.Node) -> bool:
+    return isinstance(node, yaml.ScalarNode) and node.style in {'"', "'"}
+
+
+def _as_text(value: str, quote: str | None) -> str:
+    return value if quote is None else f"'{value}'" if quote == "'" else json.dumps(value, ensure_ascii=False)
+
+
+def _leaf(node: yaml.Node) -> yaml.Node:
+    """Return what stands last in a node: a block's own end is where the next thing begins."""
+    while isinstance(node, (yaml.MappingNode, yaml.SequenceNode)) and node.value and not node.flow_style:
+        last = node.value[-1]
+        node = last[1] if isinstance(last, tuple) else last
+    return node
+
+
+def _reads_with(
+    changed: str, found: ObjectPlace, path: Sequence[str | int], item: Mapping[str, object], source: str
+) -> bool:
+    """Say whether a document reads as before, but for that one item at the end of its list."""
+    try:
+        root = yaml_edit.compose(changed, source)
+    except Malformed:
+        return False
+    held = _at(root, (*found.prefix, *path[:-1]))
+    if root is None or not isinstance(held, yaml.SequenceNode) or len(held.value) - 1 != path[-1]:
+        return False
+    made = held.value.pop()
+    pairs = made.value if isinstance(made, yaml.MappingNode) else []
+    written = {key.value: each.value for key, each in pairs if each.tag == STRING}
+    return written == dict(item) and yaml_edit.tree(root) == yaml_edit.tree(found.root)
 
 
 def set_in_file(
