@@ -2,6 +2,7 @@
 
 import os
 import resource
+import select
 import stat
 import subprocess
 import sys
@@ -81,3 +82,19 @@ def test_a_device_is_written_to(tmp_path: Path) -> None:
     assert done.stdout == b"told"
     with pytest.raises(OSError, match="No space left"):
         files.write(Path("/dev/full"), b"x")
+
+
+def test_a_pipe_is_written_to_where_somebody_reads_it(tmp_path: Path) -> None:
+    """Without a reader open(2) would wait for one; with one, more is written than a pipe holds (64 KiB, pipe(7))."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(files.Unlike, match="nobody reads what is written there"):
+        files.write(pipe, b"x")
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    os.set_blocking(reader, True)
+    writer = threading.Thread(target=files.write, args=(pipe, b"y" * 1_000_000))
+    writer.start()
+    select.select([reader], [], [])
+    with open(reader, "rb") as stream:  # noqa: PTH123 - a descriptor
+        assert stream.read() == b"y" * 1_000_000
+    writer.join()

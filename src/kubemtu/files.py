@@ -129,7 +129,8 @@ def write(path: Path, content: bytes, *, keep_mode: bool = False) -> None:
     `keep_mode` leaves one that is there to its owner, and to those who may read it now, as a file of somebody's
     repository; one that nobody may write is refused, as root does not hear of it from the kernel.
 
-    Raises OSError, and the old file is then as it was. What is no regular file, /dev/stdout for one, is written to.
+    Raises OSError, and the old file is then as it was. What is no regular file, /dev/stdout for one, is written to;
+    a FIFO that nobody reads would keep us waiting for ever, and is refused.
     """
     if "\0" in str(path):
         raise Unlike("has a name that no file can have")
@@ -137,8 +138,7 @@ def write(path: Path, content: bytes, *, keep_mode: bool = False) -> None:
     with contextlib.suppress(FileNotFoundError):
         before = path.stat()
         if not stat.S_ISREG(before.st_mode):
-            with path.open("wb") as stream:
-                stream.write(content)
+            _write_to(path, content)
             return
     if keep_mode and before is not None and not before.st_mode & 0o222:
         raise Unlike("it is read-only; `chmod u+w` lets it be edited")
@@ -158,6 +158,18 @@ def write(path: Path, content: bytes, *, keep_mode: bool = False) -> None:
         with contextlib.suppress(OSError):
             os.unlink(made)  # noqa: PTH108
         raise
+
+
+def _write_to(path: Path, content: bytes) -> None:
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+    except OSError as error:
+        if error.errno == errno.ENXIO:  # fifo(7)
+            raise Unlike("nobody reads what is written there") from error
+        raise
+    with open(descriptor, "wb") as stream:  # noqa: PTH123 - a descriptor
+        os.set_blocking(descriptor, True)  # a reader may take its time
+        stream.write(content)
 
 
 def of_the_kernel(about: os.stat_result) -> bool:
