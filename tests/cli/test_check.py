@@ -163,6 +163,15 @@ def test_thousands_of_nodes_make_a_page() -> None:
     assert all(f"node s{number}: " in everything for number in range(100, 801))
 
 
+def test_files_of_one_node_that_were_not_read_are_each_named() -> None:
+    """Their sentences differ in a number alone, as those of several nodes may, which are put together."""
+    troubles = tuple(f"/etc/cni/net.d/9{number}-big.conf: too long; left out" for number in (1, 2))
+    nodes = tuple(msgspec.structs.replace(example.node(name, pod=1450), errors=troubles) for name in ("n1", "n2"))
+    text = render.report(decide.check(example.story(1450, nodes)), None)
+    assert "- nodes n1 and n2: /etc/cni/net.d/91-big.conf: too long; left out\n" in text
+    assert text.endswith("- nodes n1 and n2: /etc/cni/net.d/92-big.conf: too long; left out")
+
+
 def test_ends_that_differ_show_in_the_table() -> None:
     assert "1500 (host ends 1450)" in text(story(1450, trio(pod=1500, host=1450)), None)
 

@@ -1,6 +1,7 @@
 """The human face of reports and plans: text for any width, colour that click takes away where no terminal reads."""
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
 from kubemtu.cli import nodetable, other_networks, terminal
@@ -51,13 +52,19 @@ def report(report: Report, columns: int | None, *, whole: bool = False) -> str:
 
 
 def _untold(report: Report, *, whole: bool) -> Iterator[str]:
-    """List what could not be read; the reason is said once for many that are alike, and not where a finding says it."""
+    """List what could not be read; the reason is said once for many that are alike, and not where a finding says it.
+
+    Places are put together, and not what is alike of one place: those are files of one node, each with its name.
+    """
     explained = {one.place: one.message for one in report.findings}
-    alike: dict[tuple[str, str], list[str]] = {}
+    alike: dict[tuple[str, str, int], list[str]] = {}
+    met: Counter[tuple[str, str]] = Counter()
     for number, entry in enumerate(report.missing):
         place, _, why = entry.partition(": ")
-        kind = (place.partition(" ")[0], NUMBER.sub("#", why))
-        alike.setdefault(("", str(number)) if whole else kind, []).append(entry)
+        said = NUMBER.sub("#", why)
+        met[place, said] += 1
+        kind = (place.partition(" ")[0], said, met[place, said])
+        alike.setdefault(("", "", number) if whole else kind, []).append(entry)
     groups = list(alike.values())
     shown = groups if whole else groups[:LISTED_MOST]
     for same in shown:
