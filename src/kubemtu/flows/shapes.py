@@ -66,12 +66,21 @@ def _told_of(item: Object, body: dict[str, object]) -> None:
     kinds = [{key: step[key] for key in ("type", "without") if step.get(key)} for step in kept]
     spec = body.get("spec")
     if isinstance(plan, dict) and isinstance(spec, dict):
-        spec["plan"] = {"target": plan.get("target"), "steps": kinds, "perNode": plan.get("perNode")}
+        spec["plan"] = {key: plan.get(key) for key in ("target", "perNode", "most")} | {
+            "steps": kinds,
+            "pools": _ways_out(plan.get("pools")),
+        }
     journal = item.get("status", "journal")
     if isinstance(journal, list) and isinstance(status, dict):
         status["journal"] = [
             {"time": line.get("time"), "what": line.get("what")} for line in journal if isinstance(line, dict)
         ]
+
+
+def _ways_out(pools: object) -> list[dict[str, object]]:
+    """Keep of the pools of a plan what their pods send out of the cluster at most, once each."""
+    listed = [one.get("defaultRouteMtu") for one in pools if isinstance(one, dict)] if isinstance(pools, list) else []
+    return [{"defaultRouteMtu": mtu} for mtu in dict.fromkeys(mtu for mtu in listed if isinstance(mtu, int))]
 
 
 def _networks(notes: Mapping[str, object]) -> dict[str, object]:

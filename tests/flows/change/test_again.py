@@ -92,7 +92,7 @@ def carried_out(snapshot: Snapshot, made: plan.Plan, *joined: net.NodeObservatio
 
     edited = next((step.after for step in made.steps if isinstance(step, plan.EditValue)), "1450")
     conflist = net.NodeFile(path=example.CONFLIST, text=example.rendered(int(str(edited))), modified=1.0)
-    spec = {"direction": "forward", "plan": storage.written(made)}
+    spec = {"direction": "forward", "plan": msgspec.json.decode(msgspec.json.encode(storage.written(made)))}
     status = {"progress": {"finished": True, "held": True, "step": len(made.steps)}}
     record = Object.of({"kind": "MTUMigration", "metadata": {"name": NAME}, "spec": spec, "status": status})
     after = (*map(node, snapshot.nodes), *joined)
@@ -179,6 +179,23 @@ TABLE = [
 def test_what_is_asked_for_again(first: Flags, nics: tuple[int, ...], second: Flags, expected: str) -> None:
     before = cluster(*nics)
     assert outcome(carried_out(before, planned(before, first)), second) == expected
+
+
+@pytest.mark.parametrize("left", [0, 1], ids=["all", "all but one"])
+@pytest.mark.parametrize(
+    ("first", "nics", "second", "expected"),
+    TABLE,
+    ids=[f"{first}, on {nics}, then {second}" for first, nics, second, _ in TABLE],
+)
+def test_what_is_asked_for_again_when_nodemtus_were_deleted(
+    first: Flags, nics: tuple[int, ...], second: Flags, expected: str, left: int
+) -> None:
+    """The record knows what it was asked for: the same is the same, and nothing else comes in by that."""
+    before = cluster(*nics)
+    snapshot = carried_out(before, planned(before, first))
+    nodes = snapshot.nodes[: len(nics) - left]
+    lost = (*(msgspec.structs.replace(one, held=None) for one in nodes), *snapshot.nodes[len(nodes) :])
+    assert outcome(msgspec.structs.replace(snapshot, nodes=lost), second) == expected
 
 
 @pytest.mark.parametrize(

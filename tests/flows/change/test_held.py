@@ -219,6 +219,29 @@ def test_a_tunnel_that_has_lost_its_size_gets_it_again(lab: Cluster) -> None:
 
 @pytest.mark.lab
 @pytest.mark.netns
+def test_what_a_cloud_documents_is_asked_for_again_where_every_nodemtu_was_deleted(lab: Cluster) -> None:
+    """Nothing is asked of any node then, and the record still knows the way out: AWS documents 1500."""
+    before = lab.picture()
+    for name in lab.nodes:
+        lab.kube.merge(f"/api/v1/nodes/{name}", {"spec": {"providerID": f"aws:///eu-west-1a/{name}"}})
+    lab.done("apply", "--egress-mtu", "auto", "--yes")
+    for name in lab.nodes:
+        lab.kube.delete(f"{NODE_MTUS}/{name}")
+    lab.wait_for_agents()
+    other = lab.run("apply", "--egress-mtu", "1400", "--yes")
+    assert (other.code, "is in force" in other.err) == (2, True), other.err
+    again = lab.done("apply", "--egress-mtu", "auto", "--yes")
+    assert "in force until `kubemtu rollback`" in again.out
+    for name in lab.nodes:
+        spec = lab.node_mtu(name)["spec"]
+        assert (spec["podMtu"], spec["defaultRouteMtu"]) == (8950, 1500)  # type: ignore[index]  # JSON
+    lab.done("rollback", "--yes")
+    assert lab.comes_to(before) == ""
+    lab.forget_migrations()
+
+
+@pytest.mark.lab
+@pytest.mark.netns
 def test_a_record_that_somebody_has_deleted_leaves_a_way_back(lab: Cluster, tmp_path: Path) -> None:
     lab.done("apply", str(saved(lab, tmp_path / "plan.json")), "--yes")
     lab.forget_migrations()

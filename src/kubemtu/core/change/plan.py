@@ -239,6 +239,9 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """What pods send at most by the pool of their node, where that differs; empty where it is `target` everywhere."""
     per_node: bool = False
     """True where each node's pods are to have what its own NIC leaves, also while all NICs leave the same."""
+    most: int | None = None
+    """What no pod is to exceed where each node's pods have their own size, in bytes; 0: nothing but its NIC bounds it;
+    null: they have not, or an older kubemtu wrote it."""
     schema: str = SCHEMA
     """Version of this form."""
 

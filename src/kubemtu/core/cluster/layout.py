@@ -77,7 +77,7 @@ def model(
         unfinished=standing,
         recorded=any(True for _ in snapshot.each(changes.KIND)),
         held_by=in_force,
-        held_per_node=bool(in_force) and changes.per_node(snapshot, in_force),
+        held_record=changes.recorded(snapshot, in_force) if in_force else changes.HeldRecord(),
         held_without=changes.left_out(snapshot, in_force) if in_force else (),
         under_way=tuple(one.name for one in standing),
         pod_networks=state.pod_networks or tuple(dict.fromkeys(cidr for one in told.values() for cidr in one.networks)),

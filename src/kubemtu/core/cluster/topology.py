@@ -183,7 +183,7 @@ class Topology(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     unfinished: tuple[changes.Unfinished, ...] = ()  # changes that have not ended
     recorded: bool = False  # whether there is any MTUMigration, ended or not, that could be taken back
     held_by: str = ""  # name of the MTUMigration that is in force: agents keep sizes by destination
-    held_per_node: bool = False  # whether that is to give each node's pods what its own NIC leaves
+    held_record: changes.HeldRecord = changes.HeldRecord()  # what its record says that it was asked for
     held_without: tuple[str, ...] = ()  # nodes that it was to leave as they are
     under_way: tuple[str, ...] = ()  # names of the MTUMigrations that have not ended
     pod_networks: tuple[str, ...] = ()  # by the configuration, else by the Nodes
@@ -227,7 +227,7 @@ class Topology(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         fits = max((one for one in ordered if one.pod_mtu <= node.inner), key=lambda one: one.pod_mtu, default=None)
         above = next((one for one in ordered if one.pod_mtu > node.inner), None)
         own = capacity.recommended(node.inner, self.state, ipv6=self.ipv6)
-        if fits is None or above is None or own is None or own <= fits.pod_mtu or not self.held_per_node:
+        if fits is None or above is None or own is None or own <= fits.pod_mtu or not self.held_record.per_node:
             return fits
         limits, out = reach.lowered(above.network_mtus, above.default_route_mtu, above.pod_mtu, own)
         return msgspec.structs.replace(above, pod_mtu=own, network_mtus=limits, default_route_mtu=out)

@@ -65,6 +65,15 @@ class Unfinished(msgspec.Struct, frozen=True, kw_only=True):
         return at + (f", phase {there.phase}" if there.phase is not None else "")
 
 
+class HeldRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """What the record of a change in force says that it was asked for: MTUs in bytes, None where it says nothing."""
+
+    target: int | None = None  # the largest that any pod was to have
+    most: int | None = None  # what none is to exceed, 0: no bound
+    egress: int | None = None  # what goes out of the cluster at most
+    per_node: bool = False  # each node's pods have what its own NIC leaves
+
+
 def of(snapshot: Snapshot) -> tuple[Unfinished, ...]:
     """Return every change of a snapshot that has not ended, in the order they were read."""
     return tuple(
@@ -80,9 +89,15 @@ def held(snapshot: Snapshot) -> str:
     return next(holding, "")
 
 
-def per_node(snapshot: Snapshot, name: str) -> bool:
-    """Say whether the plan of that change gives each node's pods what its own NIC leaves."""
-    return any(found.get("spec", "plan", "perNode") is True for found in snapshot.each(KIND) if found.name == name)
+def recorded(snapshot: Snapshot, name: str) -> HeldRecord:
+    """Return what the plan of that change was asked for; of one that cannot be read, nothing."""
+    plans = (found.get("spec", "plan") for found in snapshot.each(KIND) if found.name == name)
+    plan = next((one for one in plans if isinstance(one, dict)), {})
+    numbers = {key: value if isinstance(value := plan.get(key), int) else None for key in ("target", "most")}
+    pools = plan.get("pools")
+    out = [one.get("defaultRouteMtu") for one in pools if isinstance(one, dict)] if isinstance(pools, list) else []
+    egress = min((mtu for mtu in out if isinstance(mtu, int)), default=None)
+    return HeldRecord(per_node=plan.get("perNode") is True, egress=egress, **numbers)
 
 
 def left_out(snapshot: Snapshot, name: str) -> tuple[str, ...]:

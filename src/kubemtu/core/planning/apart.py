@@ -71,6 +71,7 @@ class Apart(msgspec.Struct, frozen=True, kw_only=True):
     sizes: dict[str, int]
     limits: dict[str, tuple[net.NetworkMtu, ...]]
     own: dict[str, tuple[str, ...]]
+    bound: int | None = None  # what no pod is to exceed, in bytes, where that was asked for
 
     @property
     def most(self) -> int:
@@ -92,21 +93,32 @@ def in_force(topology: Topology) -> Asked:
     held = [one for node in topology.nodes if (one := topology.held(node)) is not None]
     out = [one.default_route_mtu for one in held if one.default_route_mtu is not None]
     by_node = any(each.mtu < one.pod_mtu for one in held for each in one.network_mtus)
-    return Asked(per_node=topology.held_per_node or by_node, egress=min(out, default=None))
+    record = topology.held_record  # what each node is asked may be deleted, and the record is not
+    return Asked(per_node=record.per_node or by_node, egress=min(out, default=record.egress))
 
 
 def is_in_force(topology: Topology, asked: Asked, wanted: int | None) -> bool:
     """Say whether this asks for what the change in force was asked for, or for nothing else; `wanted` in bytes."""
     sizes = [one.pod_mtu for node in topology.nodes if (one := topology.held(node)) is not None]
     alike = not asked or asked.same(in_force(topology))
-    return bool(sizes) and alike and wanted in {None, max(sizes)}
+    most = topology.held_record.target or max(sizes, default=None)
+    return most is not None and alike and wanted in {None, most}
 
 
 def gives_in_force(topology: Topology, asked: Asked, aim: int, most: int | None) -> bool:
-    """Say whether this gives each node that is in the change in force the very sizes that it has by that."""
-    sizes = given(topology, asked, aim, most)
-    held = [(sizes[node.name], one) for node in topology.nodes if (one := topology.held(node)) is not None]
-    return bool(held) and all(size == (one.pod_mtu, one.default_route_mtu) for size, one in held)
+    """Say whether this gives each node the very sizes that it has by the change in force, or is to have by it.
+
+    A node of which nothing is asked (it joined, its NodeMTU was deleted) is to have what the record was asked for.
+    """
+    standing, bound = in_force(topology), bound_in_force(topology, in_force(topology))
+    held = {node.name: one for node in topology.nodes if (one := topology.held(node)) is not None}
+    whole = topology.held_record.target or max((one.pod_mtu for one in held.values()), default=None)
+    if whole is None:
+        return False
+    due = _sizes(topology, standing, aim if standing.per_node else whole, bound)
+    have = {name: (one.pod_mtu, one.default_route_mtu) for name, one in held.items()}
+    wanted = {name: (size, _out(standing, size)) for name, size in due.items()} | have
+    return given(topology, asked, aim, most) == wanted
 
 
 def given(topology: Topology, asked: Asked, aim: int, most: int | None) -> dict[str, tuple[int, int | None]]:
@@ -117,12 +129,16 @@ def given(topology: Topology, asked: Asked, aim: int, most: int | None) -> dict[
 def bound_in_force(topology: Topology, asked: Asked) -> int | None:
     """Return what no pod exceeds under the change in force, in bytes; None where nothing but NICs bounds it.
 
-    With sizes by node it was given as `--mtu` where some node's NIC leaves more than any pod has.
+    With sizes by node the record says so; that of an older kubemtu does not, and then it was given as `--mtu` where
+    some node's NIC leaves more than any pod has.
     """
-    held = [(node, one.pod_mtu) for node in topology.nodes if (one := topology.held(node)) is not None]
-    most = max((mtu for _, mtu in held), default=0)
+    record = topology.held_record
+    held = [one.pod_mtu for node in topology.nodes if (one := topology.held(node)) is not None]
+    most = max([*held, record.target or 0])
+    if asked.per_node and record.most is not None:
+        return record.most or None
     if asked.per_node:
-        return most if any(_own_size(topology, node, most) > most for node, _ in held) else None
+        return most if any(_own_size(topology, node, most) > most for node in topology.nodes) else None
     return most if most and (topology.carries is None or most <= topology.carries) else None
 
 
@@ -210,7 +226,7 @@ def find(topology: Topology, asked: Asked, aim: int, most: int | None = None) ->
     known = topology.api_nodes
     towards = _towards(topology, sizes, aim) if asked.per_node else {}
     own = {name: known[name].networks if name in known else () for name in sizes}
-    found = Apart(asked=asked, least=aim, sizes=sizes, limits={}, own=own)
+    found = Apart(asked=asked, least=aim, sizes=sizes, limits={}, own=own, bound=most)
     inside = _inside(topology) if asked.egress is not None else ()
     by_size: dict[int, tuple[net.NetworkMtu, ...]] = {}  # nodes of one size need the same: thousands share a tuple
     for name, size in sizes.items():

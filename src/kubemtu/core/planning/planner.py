@@ -118,6 +118,7 @@ def make(
         else (),
         pools=pooled.of(topology, apart) if apart is not None and ordered else (),
         per_node=apart is not None and apart.asked.per_node,
+        most=(apart.bound or 0) if apart is not None and apart.asked.per_node else None,
     )
 
 
