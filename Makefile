@@ -18,7 +18,7 @@ demo: $(READY)
 	$(BIN)/kubemtu demo
 
 test: $(READY) $(VENV)/.collected
-	$(BIN)/python scripts/tests.py -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(if $(ONLY),-m '$(ONLY)')
+	$(BIN)/python scripts/run_tests.py -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(if $(ONLY),-m '$(ONLY)')
 
 # The first time, all tests are compiled once: workers that begin together would each do it.
 $(VENV)/.collected: $(READY)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).parent.parent / "scripts/tests.py"
+SCRIPT = Path(__file__).parent.parent / "scripts/run_tests.py"
 BARE = os.environ | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}  # plugins take longer to load than these tests to run
 TESTS = """
 import pathlib, pytest

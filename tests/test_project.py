@@ -189,3 +189,15 @@ def test_a_function_says_what_it_does_and_not_what_it_is() -> None:
         and not any("property" in ast.unparse(decorator) for decorator in node.decorator_list)
     ]
     assert not found, "begin with a verb: Say whether ..., Return all ..."
+
+
+def test_no_script_has_the_name_of_what_scripts_import() -> None:
+    """A script's own folder is looked in, and its modules come before any package without an __init__.py."""
+    imported = {
+        name.partition(".")[0]
+        for path in (ROOT / "scripts").rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.ImportFrom) and node.level == 0 and "." in (name := node.module or "")
+    }
+    assert "tests" in imported
+    assert not imported & {path.stem for path in (ROOT / "scripts").glob("*.py")}
