@@ -87,7 +87,7 @@ ALONE = (
         "another-backend-and-not-rolled-out",
         faults.net_conf(FLANNEL_CONFIG, Type="host-gw"),
         "suboptimal",
-        ("MTU103 warning: nodes node-1, node-2, annotation flannel.alpha.coreos.com/backend-type",),
+        ("MTU103 warning: nodes node-1 and node-2, annotation flannel.alpha.coreos.com/backend-type",),
         says=("flanneld runs vxlan here, and the configuration says host-gw", "What vxlan takes is counted"),
         steps=(),
     ),

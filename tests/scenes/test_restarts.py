@@ -69,7 +69,7 @@ def test_a_nic_that_one_node_lacks_is_found_there_and_nothing_is_restarted_into_
             refused = cluster.run(command, "--mtu", "1400", *(["--yes"] if command == "apply" else []))
             assert refused.code == 2
             assert refused.err.startswith(
-                f"error: {CONFIG}, key canal_iface names ens5, which node node-2 does not have: flanneld would exit"
+                f"error: {CONFIG}, key canal_iface names ens5, which node node-2 lacks: flanneld would exit"
             )
 
         pod, _ = restarted(cluster, "node-2", "kube-flannel", "CrashLoopBackOff")
