@@ -57,7 +57,7 @@ def test_some_never_end(lab: Lab, execute: Execute, how: ExecFault) -> None:
 def test_some_write_what_is_no_number(lab: Lab, execute: Execute, how: ExecFault, part: bytes) -> None:
     lab.break_exec("node-1", how)
     found = execute()
-    assert (found.returncode, part in found.stdout) == (0, True)
+    assert (found.returncode, part in found.stdout) == (0, True), found
 
 
 def test_one_writes_a_line_without_an_end(lab: Lab, execute: Execute) -> None:
