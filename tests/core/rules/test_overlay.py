@@ -13,6 +13,14 @@ from kubemtu.core.headers import IPV6
 from kubemtu.core.objects import Object, placed
 from kubemtu.core.rules import overlay
 
+BACKEND_MTU = MtuKey(
+    ref=example.CONFIG_MAP,
+    path=("data", "net-conf.json"),
+    inside="Backend.MTU",
+    means="base",
+    value=None,
+    subtracts=50,
+)
 BRIDGED = {"bridge": "cni0", "ports": net.PortRule(bridge="cni0")}
 
 
@@ -194,17 +202,9 @@ def test_each_of_two_tunnels_is_held_against_the_far_nic(
 
 def test_two_tunnels_are_one_finding_with_both_numbers_and_one_for_the_key_of_both() -> None:
     """1330 and the 50 that flannel takes off for both is 1380: with 1400 the device for IPv6 would have 1350."""
-    key = MtuKey(
-        ref=example.CONFIG_MAP,
-        path=("data", "net-conf.json"),
-        inside="Backend.MTU",
-        means="base",
-        value=None,
-        subtracts=50,
-    )
-    beside = msgspec.structs.replace(BESIDE, key=key)
+    beside = msgspec.structs.replace(BESIDE, key=BACKEND_MTU)
     seen = (two("n1", 9000, 8950, 8930), two("n2", 9000, 8950, 8930), two("n3", 1400, 1350, 1330))
-    (lost,) = judge(*seen, encapsulation=BOTH, other_tunnel=beside, tunnel_key=key)
+    (lost,) = judge(*seen, encapsulation=BOTH, other_tunnel=beside, tunnel_key=BACKEND_MTU)
     assert (lost.code, lost.place) == ("MTU145", "nodes n1 and n2, flannel.1 and flannel-v6.1")
     assert lost.nodes == ("n1", "n2")
     assert lost.message == (
@@ -374,16 +374,8 @@ def test_a_tunnel_that_has_not_what_it_is_given_is_told_of_as_that() -> None:
 
 def test_the_key_that_gives_the_tunnel_its_mtu_is_named_with_its_own_number() -> None:
     """flannel's number is the underlay's: 1450 and the 50 that it takes off."""
-    key = MtuKey(
-        ref=example.CONFIG_MAP,
-        path=("data", "net-conf.json"),
-        inside="Backend.MTU",
-        means="base",
-        value=None,
-        subtracts=50,
-    )
     seen = (example.node("n1", nic=9000), example.node("n3"))
-    (lost,) = overlay.find(layout.model(networked(example.cluster(seen), {}), example.state(tunnel_key=key)))
+    (lost,) = overlay.find(layout.model(networked(example.cluster(seen), {}), example.state(tunnel_key=BACKEND_MTU)))
     assert lost.remedy.startswith(
         'Set ConfigMap kube-system/canal-config, data["net-conf.json"], Backend.MTU to 1500 for devices that are made'
         " from now on, and ip link set dev flannel.1 mtu 1450 on each of these nodes for those that are there. Or"

@@ -22,6 +22,10 @@ OTHERS = [
     (["--hosts"], "it was begun without --hosts"),
     (["--config-only"], "--config-only leaves running pods as they are, and it changes them"),
     (["--without", "node-2"], "node node-2 is in it, and cannot be left out any more"),
+    (
+        ["--without", "node-1", "--without", "node-2"],
+        "nodes node-1 and node-2 are in it, and cannot be left out any more",
+    ),
     (["OTHER"], "the saved plan is another"),
 ]
 SAME = [

@@ -13,7 +13,7 @@ from kubemtu.core.change import plan
 from kubemtu.core.objects import NODES
 from kubemtu.core.planning import apart
 from kubemtu.core.snapshot import Snapshot
-from kubemtu.core.text.wording import names as listed
+from kubemtu.core.text import wording
 from kubemtu.flows import decide, network, observe
 from kubemtu.flows.change import force, hosts, preconditions
 from kubemtu.kube import api as kube_api
@@ -58,7 +58,8 @@ def inside(standing: plan.Plan, without: Collection[str]) -> str:
     """Say which nodes are to be left out of a plan under way that may hold pins on them, as it follows "but"."""
     live = plan.last_live(standing.steps)
     within = sorted({to.node for to in live.nodes} & set(without)) if live is not None else []
-    return f"node {listed(within)} is in it, and cannot be left out any more" if within else ""
+    are = "is" if len(within) == 1 else "are"
+    return f"{wording.these('node', within)} {are} in it, and cannot be left out any more" if within else ""
 
 
 def not_pinned(standing: plan.Plan, asked: AskedAgain) -> bool:
@@ -94,6 +95,8 @@ async def left_out(api: kube_api.Api, open_one: mtu.Migration, without: Collecti
         return
     there = {node.name for node in await api.list(NODES)}
     if unknown := sorted(more - there):
-        raise errors.UsageError(f"--without: the cluster has no node {unknown[0]}; it has {listed(sorted(there))}")
+        raise errors.UsageError(
+            f"--without: the cluster has no node {unknown[0]}; it has {wording.names(sorted(there))}"
+        )
     whole = preconditions.leave_out(open_one.plan, force.left_out(open_one.plan) | more)
     await mtu.set_plan(api, open_one.name, whole, open_one.direction)
